@@ -1,0 +1,1 @@
+"""ISDA: position-aware instance segmentation with deformable attention."""
