@@ -30,5 +30,5 @@ DATA_SAMPLERS = _child('data sampler', root.DATA_SAMPLERS, ['isda_suite.datasets
 TRANSFORMS = _child('transform', root.TRANSFORMS, ['isda_suite.datasets.transforms'])
 METRICS = _child('metric', root.METRICS, ['isda_suite.metrics'])
 HOOKS = _child('hook', root.HOOKS, ['isda_suite.engine.hooks'])
-OPTIM_WRAPPERS = _child('optimizer wrapper', root.OPTIM_WRAPPERS, ['isda_suite.engine'])
+OPTIM_WRAPPERS = _child('optimizer wrapper', root.OPTIM_WRAPPERS, ['isda_suite.engine.amp'])
 VISUALIZERS = _child('visualizer', root.VISUALIZERS, ['isda_suite.visualization'])

@@ -1,0 +1,109 @@
+"""What the exit code of a tool means, and how errors become one.
+
+Nothing heavy is imported here: a tool calls :func:`run_tool` before it knows whether it needs the
+stack at all.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+DONE = 0
+FAILED = 1
+WRONG_COMMAND = 2
+WRONG_DATA = 3
+NON_FINITE_LOSS = 4
+PREEMPTED = 75
+INTERRUPTED = 130
+
+# Classes are named, not imported: an error can only be raised when its module is loaded already,
+# and loading the others costs seconds.
+_CODES: tuple[tuple[str, str, int], ...] = (
+    ('isda_suite.engine.errors', 'NonFiniteLossError', NON_FINITE_LOSS),
+    ('isda_suite.engine.errors', 'ConfigError', WRONG_COMMAND),
+    ('isda_suite.checkpoint.errors', 'CheckpointError', WRONG_COMMAND),
+    ('isda_suite.datasets.errors', 'DataError', WRONG_DATA),
+)
+_WRONG_PATHS = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+
+
+def exit_code(error: BaseException) -> int:
+    """Return the exit code that stands for an error.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        One of the constants of this module.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    for module, name, code in _CODES:
+        known = getattr(sys.modules.get(module), name, None)
+        if known is not None and isinstance(error, known):
+            return code
+    return WRONG_COMMAND if isinstance(error, _WRONG_PATHS) else FAILED
+
+
+def error_message(error: BaseException) -> str:
+    """Return the text a user needs of an error.
+
+    An error of a data loading worker arrives with the worker's traceback as its text; only the
+    message at the end of it is kept.
+
+    Args:
+        error: What was raised.
+    """
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if text.startswith('Caught ') and 'Original Traceback' in text:
+        text = text.rpartition(f'{type(error).__name__}: ')[2].strip()
+    return text or type(error).__name__
+
+
+def run_tool(main: Callable[[], int | None]) -> int:
+    """Run a tool; print one clear message for an error a user can mend.
+
+    The traceback of such an error is printed only with ``ISDA_DEBUG=1`` in the environment.
+    Anything unexpected keeps its traceback. With ``ISDA_EXIT_CODE_FILE`` set, a code other than
+    0 is also written to that file: ``torchrun`` answers 1 whatever its processes answered, so
+    the scripts that call it look there.
+
+    Args:
+        main: The tool; what it returns is the exit code, None means 0.
+
+    Returns:
+        The exit code, to be given to ``sys.exit``.
+    """
+    try:
+        code = main() or DONE
+    except (Exception, KeyboardInterrupt) as error:
+        code = exit_code(error)
+        _report(error, code)
+    if code != DONE:
+        _leave_code(code)
+    return code
+
+
+def _report(error: BaseException, code: int) -> None:
+    sys.stdout.flush()
+    if code == FAILED or os.environ.get('ISDA_DEBUG', '') not in ('', '0'):
+        traceback.print_exception(error)
+    if code == INTERRUPTED:
+        print('interrupted', file=sys.stderr)
+    elif code != FAILED:
+        rank = os.environ.get('RANK', '0')
+        where = f' on rank {rank}' if rank != '0' else ''
+        print(f'error{where}: {error_message(error)}', file=sys.stderr)
+    sys.stderr.flush()
+
+
+def _leave_code(code: int) -> None:
+    name = os.environ.get('ISDA_EXIT_CODE_FILE')
+    if not name:
+        return
+    path = Path(name)
+    # Several ranks may write; a code that says what happened is kept before a mere 1.
+    if code != FAILED or not path.is_file() or not path.read_text().strip():
+        path.write_text(f'{code}\n')
