@@ -1,0 +1,90 @@
+# Two commands set everything up, each by itself from a bare clone: `make demo` and `make test`.
+# Interrupted runs are continued by repeating the command; a second run takes seconds to start.
+
+VENV ?= .venv
+TORCH ?= 2.11.0
+TORCHVISION ?= 0.26.0
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' \
+	2>/dev/null && { echo $$p; break; }; done)
+
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)
+SLOW_ARGS ?=
+
+.PHONY: demo test lint format test-slow test-matrix env ops docs clean help
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo         train, evaluate and draw on the built-in data set (CPU, results in demo_out/)'
+	@echo 'make test         run the test suite'
+	@echo 'make env          only install'
+	@echo 'make lint         ruff, mypy, clang-format'
+	@echo 'make test-slow    the tests marked slow'
+	@echo 'make test-matrix  the suite on the oldest and the newest torch'
+	@echo 'make clean        remove the environment, builds and results'
+
+$(STAMPS)/venv:
+	@test -n '$(PYTHON)' || { echo 'isda_suite needs Python 3.10, 3.11 or 3.12 with venv: \
+	install one (Debian: python3 python3-venv) or name it with make PYTHON=/path/to/python'; exit 1; }
+	@command -v g++ >/dev/null || echo 'no g++ found: the operators will run on plain PyTorch (slower)'
+	@echo '[1/4] virtual environment in $(VENV) ($(PYTHON))'
+	$(PYTHON) -m venv --clear $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/torch: $(STAMPS)/venv
+	@echo '[2/4] torch $(TORCH), torchvision $(TORCHVISION) (about 3 GB with the CUDA libraries)'
+	$(PIP) install $(PIP_ARGS) -r requirements/build.txt 'torch==$(TORCH)' 'torchvision==$(TORCHVISION)'
+	@touch $@
+
+$(STAMPS)/requirements: $(STAMPS)/torch requirements/runtime.txt requirements/test.txt requirements/lock.txt
+	@echo '[3/4] the other packages'
+	$(PIP) install $(PIP_ARGS) $(if $(LOCK),-c $(LOCK)) 'torch==$(TORCH)' 'torchvision==$(TORCHVISION)' \
+		-r requirements/runtime.txt -r requirements/test.txt
+	@touch $@
+
+$(STAMPS)/ops: $(STAMPS)/requirements $(SOURCES)
+	@echo '[4/4] isda_suite and its compiled operators'
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install -v --no-build-isolation --no-deps -e .
+	@$(BIN)/python -m isda_suite.ops
+	@touch $@
+
+LOCK ?= requirements/lock.txt
+
+env ops: $(STAMPS)/ops
+
+demo: env
+	$(BIN)/python demo/sample_demo.py
+
+test: env
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: env
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	find csrc -name '*.cpp' -o -name '*.cu' -o -name '*.h' -o -name '*.cuh' | xargs $(BIN)/clang-format --dry-run --Werror
+
+format: env
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	find csrc -name '*.cpp' -o -name '*.cu' -o -name '*.h' -o -name '*.cuh' | xargs $(BIN)/clang-format -i
+
+# Oldest: the first torch that knows torch.library.register_autograd. Newest: what the index gives.
+test-matrix:
+	$(MAKE) test VENV=.venv-oldest TORCH=2.4.1 TORCHVISION=0.19.1 LOCK= \
+		PYTHON=$(or $(PYTHON_OLDEST),python3.10)
+	$(MAKE) test VENV=.venv-newest TORCH='*' TORCHVISION='*' LOCK= $(if $(PYTHON_NEWEST),PYTHON=$(PYTHON_NEWEST))
+
+docs: env
+	$(PIP) install -r requirements/docs.txt
+	$(BIN)/sphinx-build -W -b html docs docs/_build
+
+clean:
+	rm -rf $(VENV) .venv-oldest .venv-newest build dist *.egg-info work_dirs demo_out docs/_build
+	find isda_suite -name '*.so' -delete
