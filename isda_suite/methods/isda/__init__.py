@@ -1,1 +1,6 @@
-"""ISDA: position-aware instance segmentation with deformable attention."""
+"""ISDA: position-aware instance segmentation with deformable attention (arXiv:2202.12251)."""
+
+from .detector import ISDA
+from .head import ISDAHead
+
+__all__ = ['ISDA', 'ISDAHead']

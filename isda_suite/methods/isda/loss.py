@@ -1,0 +1,108 @@
+"""Targets, matching and loss terms of one decoder layer of ISDA."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+TARGET_DOWN = ('bilinear', 'area')
+
+
+@dataclass
+class Match:
+    """The one-to-one matching of one image.
+
+    Attributes:
+        query_inds: (K,) int64, matched queries, ascending.
+        gt_inds: (K,) int64, the target of each; K = min(queries, targets).
+    """
+
+    query_inds: Tensor
+    gt_inds: Tensor
+
+
+def decode_mask_logits(kernels: Tensor, mask_feature: Tensor) -> Tensor:
+    r"""Compute mask logits of the queries of one image.
+
+    .. math:: m_{qyx} = \sum_c k_{qc} \, F_{cyx}
+
+    Computed in float32 also under automatic mixed precision: the sums over 256 channels of
+    unbounded kernels overflow 16 bits.
+
+    Args:
+        kernels: (Q, C) dynamic kernels; Q may be 0.
+        mask_feature: (C, H, W) mask feature map of the image.
+
+    Returns:
+        (Q, H, W) float32 logits (float64 where the inputs are).
+    """
+    dtype = torch.promote_types(kernels.dtype, torch.float32)
+    with torch.autocast(device_type=mask_feature.device.type, enabled=False):
+        logits = kernels.to(dtype) @ mask_feature.to(dtype).flatten(1)
+    return logits.unflatten(1, mask_feature.shape[1:])
+
+
+def downsample_masks(masks: np.ndarray | Tensor, size_hw: tuple[int, int], mode: str) -> Tensor:
+    """Reduce binary masks to the stride-4 map of the batch.
+
+    ``'bilinear'`` is interpolation by 1/4 without anti-aliasing, which is exactly the mean of the
+    centre 2x2 pixels of every 4x4 cell; an object without such a pixel vanishes. ``'area'`` is the
+    mean of the whole cell.
+
+    Args:
+        masks: (G, h, w) binary masks at (any) padded input size, array or tensor.
+        size_hw: Size of the mask map, a quarter of the padded batch.
+        mode: ``'bilinear'`` or ``'area'``.
+
+    Returns:
+        (G, H, W) float32 in {0, 1/4, ..., 1} (sixteenths for ``'area'``), zero-padded at the right
+        and bottom.
+
+    Raises:
+        ValueError: if the masks are larger than the batch or the mode is unknown.
+    """
+    if mode not in TARGET_DOWN:
+        raise ValueError(f'target_down: expected one of {TARGET_DOWN}, got {mode!r}')
+    masks = torch.as_tensor(masks)
+    g, h, w = masks.shape
+    cells = (-(-h // 4), -(-w // 4))
+    if cells[0] > size_hw[0] or cells[1] > size_hw[1]:
+        raise ValueError(
+            f'gt masks: expected at most {4 * size_hw[0]} x {4 * size_hw[1]} pixels (the padded '
+            f'batch), got {h} x {w}; set pad_mask=True in the data_preprocessor'
+        )
+    masks = F.pad(masks, (0, 4 * cells[1] - w, 0, 4 * cells[0] - h))
+    first, last = (1, 3) if mode == 'bilinear' else (0, 4)
+    cell = masks.unflatten(2, (cells[1], 4)).unflatten(1, (cells[0], 4))
+    cell = cell[:, :, first:last, :, first:last]
+    mean = cell.sum(dim=(2, 4), dtype=torch.float32) / (last - first) ** 2
+    return F.pad(mean, (0, size_hw[1] - cells[1], 0, size_hw[0] - cells[0]))
+
+
+@torch.no_grad()
+def match_image(
+    assigner: object, cls_logits: Tensor, kernels: Tensor, mask_feature: Tensor, gt: InstanceData
+) -> Match:
+    """Match the queries of one image and one decoder layer to its targets.
+
+    Args:
+        assigner: mmdet's ``HungarianAssigner``.
+        cls_logits: (Q, classes).
+        kernels: (Q, C).
+        mask_feature: (C, H, W).
+        gt: ``labels`` (G,) and ``masks`` (G, H, W), the down-sampled targets.
+
+    Returns:
+        The matching; empty without targets.
+    """
+    if len(gt) == 0:
+        none = cls_logits.new_zeros(0, dtype=torch.long)
+        return Match(none, none)
+    masks = decode_mask_logits(kernels, mask_feature).sigmoid_()
+    pred = InstanceData(scores=cls_logits.to(masks.dtype), masks=masks)
+    gt_inds = assigner.assign(pred, gt).gt_inds  # type: ignore[attr-defined]
+    query_inds = gt_inds.nonzero().squeeze(1)
+    return Match(query_inds, gt_inds[query_inds] - 1)

@@ -1,0 +1,140 @@
+"""From raw outputs of one image to detections."""
+
+import torch
+import torch.nn.functional as F
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from .loss import decode_mask_logits
+
+MASK_SCORES = ('foreground', 'all', 'none')
+# The published threshold of the alternative head, whose mask score averages over all pixels.
+ALL_PIXELS_THR = 1e-6
+# Float32 values that one chunk of resized masks may take (256 MB).
+CHUNK_VALUES = 64 * 2**20
+
+
+def select_queries(cls_logits: Tensor, max_per_img: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Pick the best (query, class) pairs; a query may be picked with several classes.
+
+    Args:
+        cls_logits: (Q, classes) logits.
+        max_per_img: How many pairs at most, > 0; fewer where there are fewer pairs.
+
+    Returns:
+        ``scores`` (N,) in descending order, ``labels`` (N,) and ``query_inds`` (N,).
+    """
+    num_classes = cls_logits.shape[1]
+    flat = cls_logits.sigmoid().flatten()
+    scores, inds = flat.topk(min(max_per_img, len(flat)))
+    return scores, inds % num_classes, inds.div(num_classes, rounding_mode='floor')
+
+
+def mask_quality(masks: Tensor, mode: str, mask_thr: float) -> Tensor:
+    """Compute the factor that re-scores detections: how sure the mask is of its own pixels.
+
+    Args:
+        masks: (N, H, W) probabilities at stride 4, padded area included.
+        mode: ``'foreground'``: mean over pixels above ``mask_thr``; ``'all'``: mean over pixels
+            above 1e-6; ``'none'``: ones.
+        mask_thr: Foreground threshold, 0..1.
+
+    Returns:
+        (N,) in [0, 1]; 0 for an empty mask.
+
+    Raises:
+        ValueError: for another mode.
+    """
+    if mode not in MASK_SCORES:
+        raise ValueError(f'test_cfg.mask_score: expected one of {MASK_SCORES}, got {mode!r}')
+    if mode == 'none':
+        return masks.new_ones(len(masks))
+    inside = masks > (mask_thr if mode == 'foreground' else ALL_PIXELS_THR)
+    return (masks * inside).sum((1, 2)) / (inside.sum((1, 2)) + 1e-5)
+
+
+def paste_masks(
+    masks: Tensor,
+    img_shape: tuple[int, int],
+    out_shape: tuple[int, int],
+    mask_thr: float,
+    stride: int = 4,
+) -> Tensor:
+    """Bring mask probabilities to the size of the original image, some at a time.
+
+    Up-sample by the stride, crop the padding away, resize, then threshold.
+
+    Args:
+        masks: (N, H, W) probabilities at stride 4; N may be 0.
+        img_shape: (h, w) of the network's input without padding.
+        out_shape: (h, w) of the result.
+        mask_thr: A pixel is foreground above it, 0..1.
+        stride: Input pixels per cell.
+
+    Returns:
+        (N, h, w) bool, on the device of ``masks``.
+    """
+    n, h, w = masks.shape
+    out = masks.new_empty((n, *out_shape), dtype=torch.bool)
+    per_mask = max(stride * stride * h * w, out_shape[0] * out_shape[1])
+    step = max(1, CHUNK_VALUES // max(per_mask, 1))
+    for start in range(0, n, step):
+        part = masks[start : start + step, None]
+        part = F.interpolate(part, scale_factor=stride, mode='bilinear', align_corners=False)
+        part = part[..., : img_shape[0], : img_shape[1]]
+        if tuple(part.shape[-2:]) != tuple(out_shape):
+            part = F.interpolate(part, size=out_shape, mode='bilinear', align_corners=False)
+        out[start : start + step] = part[:, 0] > mask_thr
+    return out
+
+
+def detect(
+    cls_logits: Tensor,
+    kernels: Tensor,
+    mask_feature: Tensor,
+    img_shape: tuple[int, int],
+    out_shape: tuple[int, int],
+    *,
+    max_per_img: int = 100,
+    mask_thr: float = 0.5,
+    mask_score: str = 'foreground',
+    score_thr: float = 0.0,
+) -> InstanceData:
+    """Decode the detections of one image, in the order of descending class score.
+
+    Args:
+        cls_logits: (Q, classes) of the last decoder layer.
+        kernels: (Q, C) of the last decoder layer.
+        mask_feature: (C, H, W).
+        img_shape: (h, w) of the network's input without padding.
+        out_shape: (h, w) of the masks wanted.
+        max_per_img: Number of detections at most.
+        mask_thr: Foreground threshold of masks and mask score, 0..1.
+        mask_score: See :func:`mask_quality`.
+        score_thr: Detections with a lower final score are dropped, 0..1.
+
+    Returns:
+        ``scores`` (class score x mask score), ``class_scores``, ``labels``, ``query_inds`` and
+        ``masks`` (N, h, w) bool.
+
+    Raises:
+        ValueError: if ``max_per_img`` is not positive.
+
+    Source: ISDA (arXiv:2202.12251), inference; the mask score is SOLOv2's.
+    """
+    if max_per_img < 1:
+        raise ValueError(f'test_cfg.max_per_img: expected at least 1, got {max_per_img}')
+    class_scores, labels, query_inds = select_queries(cls_logits.float(), max_per_img)
+    masks = decode_mask_logits(kernels[query_inds], mask_feature).sigmoid()
+    scores = class_scores * mask_quality(masks, mask_score, mask_thr)
+    if score_thr > 0:
+        keep = scores >= score_thr
+        masks, scores, class_scores = masks[keep], scores[keep], class_scores[keep]
+        labels, query_inds = labels[keep], query_inds[keep]
+    return InstanceData(
+        scores=scores,
+        class_scores=class_scores,
+        labels=labels,
+        query_inds=query_inds,
+        masks=paste_masks(masks, img_shape, out_shape, mask_thr),
+    )
