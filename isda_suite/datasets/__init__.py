@@ -1,1 +1,1 @@
-"""datasets"""
+"""Readers of data sets, checks of annotations and the generated sample."""

@@ -1,0 +1,194 @@
+"""Write a small synthetic data set, the same bytes for the same seed.
+
+One scene generator (:mod:`isda_suite.datasets.scene`), one writer a format. Every image is drawn
+from its own random stream, addressed by (seed, split, index), so changing the number of training
+images changes none of the others.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from .scene import Array, Scene, SceneStatistics
+from .scene_rendering import Rendered, random_scene, render
+
+#: Raise when the same arguments give other bytes than before.
+SAMPLE_VERSION = 1
+STAMP_NAME = 'sample_version.json'
+_SPLITS = ('train', 'val')
+_JPEG_QUALITY = 92
+
+
+def scene_of(seed: int, split: str, index: int, stats: SceneStatistics | None = None) -> Scene:
+    """Return scene ``index`` of a split; the same arguments give the same scene."""
+    return random_scene(np.random.default_rng([seed, _SPLITS.index(split), index]), stats)
+
+
+def write_sample_coco(
+    root: str | Path,
+    num_train: int = 240,
+    num_val: int = 60,
+    stats: SceneStatistics | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Path:
+    """Write the sample in COCO format.
+
+    ``root`` gets ``train/*.jpg``, ``val/*.jpg`` and ``annotations/instances_{train,val}.json``
+    with RLE masks. It is written to a folder beside and renamed, so it is either whole or absent;
+    when it is there already with the same arguments nothing is done.
+
+    Args:
+        root: Folder to make.
+        num_train: Number of training images.
+        num_val: Number of validation images.
+        stats: What the scenes look like; ``None`` means the documented default.
+        seed: Seed of all randomness.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        ``root`` as a path.
+
+    Raises:
+        FileExistsError: if ``root`` holds something this function has not written.
+    """
+    root = Path(root)
+    stats = stats or SceneStatistics()
+    counts = dict(zip(_SPLITS, (num_train, num_val), strict=True))
+    stamp = {
+        'format': 'coco',
+        'version': SAMPLE_VERSION,
+        'seed': seed,
+        'images': counts,
+        'statistics': json.loads(json.dumps(asdict(stats))),
+    }
+    if _is_written(root, stamp):
+        return root
+    with _replaced_folder(root) as folder:
+        bar = _progress_bar(sum(counts.values()), progress)
+        for split, count in counts.items():
+            _write_split(folder, split, count, seed, stats, bar)
+        bar.close()
+        (folder / STAMP_NAME).write_text(json.dumps(stamp, indent=1) + '\n')
+    return root
+
+
+def _progress_bar(total: int, progress: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc='writing the sample data set', unit='img', disable=not progress)
+
+
+def _is_written(root: Path, stamp: dict[str, Any]) -> bool:
+    path = root / STAMP_NAME
+    if not path.is_file():
+        return False
+    try:
+        same = json.loads(path.read_text()) == stamp
+    except ValueError:
+        return False
+    return same and all(
+        len(list((root / split).glob('*.jpg'))) == count
+        and (root / 'annotations' / f'instances_{split}.json').is_file()
+        for split, count in stamp['images'].items()
+    )
+
+
+@contextmanager
+def _replaced_folder(root: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes ``root`` when the block ends well."""
+    if root.exists() and not (root / STAMP_NAME).is_file() and any(root.iterdir()):
+        raise FileExistsError(
+            f'{root} is not empty and was not written by the sample generator '
+            f'(no {STAMP_NAME} in it): choose another folder or remove it'
+        )
+    root.parent.mkdir(parents=True, exist_ok=True)
+    folder = root.with_name(f'.{root.name}.tmp-{os.getpid()}')
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+        if root.exists():
+            shutil.rmtree(root)
+        folder.rename(root)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_split(
+    root: Path, split: str, count: int, seed: int, stats: SceneStatistics, bar: Any
+) -> None:
+    (root / split).mkdir()
+    (root / 'annotations').mkdir(exist_ok=True)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for index in range(count):
+        scene = scene_of(seed, split, index, stats)
+        drawn = render(scene)
+        image_id = index + 1
+        name = f'{index:06d}.jpg'
+        height, width = scene.size_hw
+        images.append(
+            {'id': image_id, 'file_name': name, 'height': height, 'width': width, 'license': 1}
+        )
+        for annotation in coco_annotations(scene, drawn):
+            annotation |= {'id': len(annotations) + 1, 'image_id': image_id}
+            annotations.append(annotation)
+        _write_image(root / split / name, drawn.image)
+        bar.update()
+    content = {
+        'info': {'description': f'isda_suite sample, {split}, seed {seed}', 'version': '1'},
+        'licenses': [
+            {
+                'id': 1,
+                'name': 'CC0 1.0',
+                'url': 'https://creativecommons.org/publicdomain/zero/1.0/',
+            }
+        ],
+        'categories': [
+            {'id': label + 1, 'name': name, 'supercategory': 'shape'}
+            for label, name in enumerate(stats.classes)
+        ],
+        'images': images,
+        'annotations': annotations,
+    }
+    (root / 'annotations' / f'instances_{split}.json').write_text(json.dumps(content))
+
+
+def coco_annotations(scene: Scene, drawn: Rendered) -> list[dict[str, Any]]:
+    """Return the COCO annotations of a drawn scene, without ids; hidden objects are left out."""
+    from pycocotools import mask as coco_mask
+
+    annotations = []
+    for item, mask in zip(scene.objects, drawn.masks, strict=True):
+        if not mask.any():
+            continue
+        rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+        annotations.append(
+            {
+                'category_id': item.label + 1,
+                'iscrowd': 0,
+                'area': int(coco_mask.area(rle)),
+                'bbox': [float(value) for value in coco_mask.toBbox(rle)],
+                'segmentation': {
+                    'size': [int(side) for side in rle['size']],
+                    'counts': rle['counts'].decode('ascii'),
+                },
+            }
+        )
+    return annotations
+
+
+def _write_image(path: Path, image: Array) -> None:
+    done, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    if not done:
+        raise OSError(f'OpenCV could not encode {path.name} as JPEG')
+    path.write_bytes(data.tobytes())
