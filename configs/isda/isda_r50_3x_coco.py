@@ -74,7 +74,11 @@ model = dict(
         post_norm_cfg=None,
         layer_cfg=dict(
             self_attn_cfg=dict(
-                embed_dims=embed_dims, num_heads=8, dropout=0.1, batch_first=True
+                embed_dims=embed_dims,
+                num_heads=8,
+                attn_drop=0.1,
+                dropout_layer=dict(type='Dropout', drop_prob=0.1),
+                batch_first=True,
             ),
             cross_attn_cfg=dict(
                 embed_dims=embed_dims,

@@ -221,7 +221,7 @@ class ISDAHead(BaseModule):
         for row, match, gt in zip(labels, matches, targets, strict=True):
             row[match.query_inds] = gt.labels[match.gt_inds]
         num_matched = cls_logits.new_tensor(
-            [sum(len(match.query_inds) for match in matches)], dtype=torch.float32
+            sum(len(match.query_inds) for match in matches), dtype=torch.float32
         )
         num_matched = reduce_mean(num_matched).clamp(min=1)
         logits = cls_logits.flatten(0, 1).float()
