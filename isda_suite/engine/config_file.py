@@ -1,0 +1,135 @@
+"""Find, read and override a configuration.
+
+A configuration is a program: reading one runs it. YAML alone is read as plain data.
+"""
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isda_suite.engine.errors import ConfigError
+from isda_suite.resources import resource_root
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+_SUFFIXES = ('.py', '.json', '.yaml', '.yml')
+
+
+def find_config(name: str | Path) -> Path:
+    """Return the file a CONFIG argument stands for.
+
+    Tried in this order: a path; a path below the folder that holds ``configs/``; a path below
+    ``configs/``; the bare name of a file anywhere below ``configs/``, with or without ``.py``.
+
+    Args:
+        name: What the user wrote.
+
+    Raises:
+        ConfigError: if there is no such file, with the nearest names.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        raise ConfigError(f'{name} is a folder; CONFIG must be a file')
+    if path.is_file():
+        return path
+    configs = resource_root() / 'configs'
+    for candidate in (configs.parent / path, configs / path):
+        for full in (candidate, candidate.with_name(candidate.name + '.py')):
+            if full.is_file():
+                return full
+    shipped = {file.stem: file for file in sorted(configs.rglob('*.py'))}
+    if path.parent == Path('.') and path.name.removesuffix('.py') in shipped:
+        return shipped[path.name.removesuffix('.py')]
+    near = difflib.get_close_matches(path.name.removesuffix('.py'), shipped, n=3, cutoff=0.5)
+    hint = f'; the nearest shipped ones are {", ".join(near)}' if near else ''
+    raise ConfigError(
+        f'there is no configuration {name} (looked in {Path.cwd()} and {configs}){hint}'
+    )
+
+
+def read_config(name: str | Path) -> 'Config':
+    """Read a configuration file and what it inherits.
+
+    Args:
+        name: As for :func:`find_config`.
+
+    Raises:
+        ConfigError: if the file is missing, of an unknown kind, or fails while it runs.
+    """
+    path = find_config(name)
+    if path.suffix not in _SUFFIXES:
+        raise ConfigError(f'{path} must end with one of {", ".join(_SUFFIXES)}')
+    _read_yaml_as_data()
+    from mmengine.config import Config
+
+    try:
+        return Config.fromfile(str(path))
+    except Exception as error:
+        raise ConfigError(f'{path} cannot be read: {type(error).__name__}: {error}') from error
+
+
+def _read_yaml_as_data() -> None:
+    """Make mmengine's YAML reader refuse tags that call Python."""
+    import yaml
+    from mmengine.fileio.handlers import yaml_handler
+
+    yaml_handler.Loader = yaml.SafeLoader
+
+
+def apply_options(cfg: 'Config', options: dict[str, Any] | None) -> None:
+    """Set values from ``--cfg-options`` in a configuration.
+
+    Only a value that is there may be changed; ``+key=value`` adds one. A key of the runner that
+    the configuration leaves out (``randomness``, ``work_dir``) may be set without the ``+``.
+
+    Args:
+        cfg: Changed in place.
+        options: Dotted keys and their values; numbers in a key index a list.
+
+    Raises:
+        ConfigError: if a key is not there, with the nearest one.
+    """
+    changes = {}
+    for key, value in (options or {}).items():
+        name = key.removeprefix('+')
+        if not key.startswith('+'):
+            _require_key(cfg, name)
+        changes[name] = value
+    try:
+        cfg.merge_from_dict(changes)
+    except (KeyError, TypeError, IndexError) as error:
+        raise ConfigError(f'--cfg-options {" ".join(changes)}: {error}') from error
+
+
+def _require_key(cfg: 'Config', dotted: str) -> None:
+    from isda_suite.engine.config_checks import RUNNER_KEYS
+
+    parts = dotted.split('.')
+    if parts[0] not in cfg and parts[0] in RUNNER_KEYS:
+        return
+    node: Any = cfg
+    for depth, part in enumerate(parts):
+        keys = _keys_of(node)
+        if part not in keys:
+            _refuse_key(dotted, parts[:depth], part, keys, cfg)
+        node = node[int(part)] if isinstance(node, list | tuple) else node[part]
+
+
+def _keys_of(node: Any) -> list[str]:
+    if isinstance(node, list | tuple):
+        return [str(index) for index in range(len(node))]
+    return [str(key) for key in node] if hasattr(node, 'keys') else []
+
+
+def _refuse_key(dotted: str, parents: list[str], part: str, keys: list[str], cfg: 'Config') -> None:
+    from isda_suite.engine.config_checks import RUNNER_KEYS
+
+    place = f'{".".join(parents)} of {cfg.filename}' if parents else str(cfg.filename)
+    known = keys if parents else [*keys, *RUNNER_KEYS]
+    near = difflib.get_close_matches(part, known, n=1)
+    hint = f'; did you mean {".".join([*parents, near[0]])}?' if near else ''
+    raise ConfigError(
+        f'--cfg-options {dotted}: {place} has no {part!r}{hint} '
+        f'(write +{dotted}=… to add a new key)'
+    )

@@ -1,0 +1,103 @@
+"""Stop a run at the first loss or gradient that is not finite."""
+
+import math
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce, get_world_size
+from mmengine.hooks import Hook
+
+from isda_suite.engine.errors import NonFiniteLossError
+from isda_suite.registry import HOOKS
+
+
+@HOOKS.register_module()
+class FiniteLossHook(Hook):
+    """Stop when a loss term or the gradient norm is NaN or infinite, before anything is saved.
+
+    Every rank checks its own terms after each iteration (mmengine has brought them to the host
+    by then) and the ranks exchange one number, so that all of them stop after the same
+    iteration, before the checkpoint hook's turn. With dynamic loss scaling single steps with an
+    infinite gradient are normal and are skipped by the scaler; only many in a row stop the run.
+
+    Args:
+        patience: Number of steps in a row that dynamic loss scaling may skip.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, patience: int = 100) -> None:
+        self.patience = patience
+        self._skipped = 0
+
+    def after_train_iter(
+        self,
+        runner: Any,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: dict[str, Any] | None = None,
+    ) -> None:
+        """Check the terms of this iteration.
+
+        Raises:
+            NonFiniteLossError: with every term, the images, the learning rate and the iteration.
+        """
+        terms = {name: float(value) for name, value in (outputs or {}).items() if _is_number(value)}
+        norm = _gradient_norm(runner)
+        mine = not all(math.isfinite(value) for value in (*terms.values(), norm))
+        if not _on_any_rank(mine):
+            self._skipped = 0
+            return
+        self._skipped += 1
+        scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
+        scaling = scaler is not None and scaler.is_enabled()
+        if scaling and self._skipped < self.patience:
+            return
+        raise NonFiniteLossError(self._describe(runner, data_batch, terms, norm, mine))
+
+    def _describe(
+        self, runner: Any, data_batch: Any, terms: dict[str, float], norm: float, mine: bool
+    ) -> str:
+        rates = sorted({rate for group in runner.optim_wrapper.get_lr().values() for rate in group})
+        what = ', '.join(f'{name}={value:.6g}' for name, value in terms.items())
+        where = '' if mine else ' on another rank (the terms below are of this one)'
+        skipped = f' for {self._skipped} steps in a row' if self._skipped > 1 else ''
+        return (
+            f'the loss or its gradient is not finite{where}{skipped} at iteration '
+            f'{runner.iter + 1} (epoch {runner.epoch + 1}): {what}; gradient norm {norm:.6g}; '
+            f'learning rate {", ".join(f"{rate:.3g}" for rate in rates)}; images '
+            f'{", ".join(_images(data_batch)) or "unknown"}. Nothing was saved after it; continue '
+            'from the last checkpoint with a lower learning rate, a smaller gradient clip '
+            '(optim_wrapper.clip_grad) or without --amp, and look at these images and their '
+            'annotations'
+        )
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, torch.Tensor):
+        return value.numel() == 1
+    return isinstance(value, int | float)
+
+
+def _gradient_norm(runner: Any) -> float:
+    """Return the norm that clipping computed in this iteration, or 0 without clipping."""
+    history = runner.message_hub.log_scalars.get('train/grad_norm')
+    clipped = getattr(runner.optim_wrapper, 'clip_grad_kwargs', None)
+    return float(history.current()) if clipped and history is not None else 0.0
+
+
+def _on_any_rank(mine: bool) -> bool:
+    if get_world_size() == 1:
+        return mine
+    flag = torch.tensor(float(mine))
+    all_reduce(flag, 'max')
+    return bool(flag.item() > 0)
+
+
+def _images(data_batch: Any) -> list[str]:
+    samples = data_batch.get('data_samples', []) if isinstance(data_batch, dict) else []
+    found = []
+    for sample in samples if isinstance(samples, list | tuple) else []:
+        meta = getattr(sample, 'metainfo', {})
+        found.append(str(meta.get('img_path') or meta.get('img_id', '?')))
+    return found
