@@ -36,7 +36,7 @@ def register_safe_schemes(trust: bool) -> None:
     """
 
     # mmengine's log line shows the name of a loader from its eleventh letter on.
-    def load_from_local(filename: str, map_location: Any = None) -> dict[str, Any]:
+    def load_from_local(filename: str | Path, map_location: Any = None) -> dict[str, Any]:
         return load_file(filename, trust=trust, map_location=map_location)
 
     def load_from_http(filename: str, map_location: Any = None) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _download(address: str, target: Path) -> None:
     if target.is_file():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    with_hash = torch.hub.HASH_REGEX.search(target.name)  # type: ignore[attr-defined]
+    with_hash = torch.hub.HASH_REGEX.search(target.name)
     hash_prefix = with_hash[1] if with_hash else None
     try:  # writes a temporary file and renames it
         torch.hub.download_url_to_file(address, str(target), hash_prefix)

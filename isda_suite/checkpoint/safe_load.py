@@ -147,7 +147,7 @@ def _history_buffer_method(owner: type, name: str) -> Callable[..., Any]:
         raise pickle.UnpicklingError(
             f'Trying to call reduce for unrecognized function getattr({owner!r}, {name!r})'
         )
-    return getattr(HistoryBuffer, name)  # type: ignore[no-any-return]
+    return getattr(HistoryBuffer, name)
 
 
 def _alias(full_name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -168,12 +168,12 @@ def _alias(full_name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 def _list_safe_globals() -> list[Any]:
     from numpy._core import multiarray
 
-    rebuild = multiarray._reconstruct  # type: ignore[attr-defined]
+    rebuild = multiarray._reconstruct
     allowed: list[Any] = [HistoryBuffer, argparse.Namespace, np.ndarray, np.dtype]
     allowed += [type(np.dtype(name)) for name in (*_DTYPES, *_FLOAT_DTYPES)]
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
         allowed.append(_alias(f'{module}._reconstruct', rebuild))
-        allowed.append(_alias(f'{module}.scalar', multiarray.scalar))  # type: ignore[attr-defined]
+        allowed.append(_alias(f'{module}.scalar', multiarray.scalar))
     allowed.append(_alias('builtins.getattr', _history_buffer_method))
     return allowed
 

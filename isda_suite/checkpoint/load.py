@@ -1,0 +1,242 @@
+"""Put a checkpoint into a model and say what fitted.
+
+mmengine loads what fits and mentions the rest in a warning, so a checkpoint of another model ends
+as an evaluation of random weights. Here a strict load is an error with counts and names, and a
+loose one (fine-tuning) still needs at least half of the parameters.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from .errors import CheckpointError
+from .safe_load import load_file
+
+SHOWN = 5  # names per list in a message
+_CLASS_LAYER = re.compile(r'(^|[._])(cls|fc_cls|conv_cls|conv_seg|class)(_|\.|$)')
+
+
+@dataclass(frozen=True)
+class ShapeMismatch:
+    """A parameter whose shape differs between checkpoint and model."""
+
+    name: str
+    found: tuple[int, ...]
+    expected: tuple[int, ...]
+
+    def is_class_layer(self) -> bool:
+        """Tell whether only the number of classes differs."""
+        return (
+            bool(_CLASS_LAYER.search(self.name))
+            and len(self.found) == len(self.expected) > 0
+            and self.found[1:] == self.expected[1:]
+        )
+
+
+@dataclass
+class LoadReport:
+    """What of a checkpoint went into a model.
+
+    Args:
+        source: Name of the checkpoint.
+        matched: Entries of the model that were filled.
+        missing: Entries of the model the checkpoint lacks.
+        unexpected: Entries of the checkpoint the model lacks.
+        mismatched: Entries of both with different shapes; they were not loaded.
+        classes: Class names stored in the checkpoint, ``None`` if there are none.
+        meta: The checkpoint's ``meta``.
+    """
+
+    source: str
+    matched: list[str]
+    missing: list[str]
+    unexpected: list[str]
+    mismatched: list[ShapeMismatch]
+    classes: tuple[str, ...] | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every entry of both sides found its partner."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def __str__(self) -> str:
+        """Write counts, first names, and a table of shapes."""
+        lines = [
+            f'{self.source}: {len(self.matched)} entries matched, {len(self.missing)} missing, '
+            f'{len(self.unexpected)} unexpected, {len(self.mismatched)} of another shape'
+        ]
+        for title, names in (('missing', self.missing), ('unexpected', self.unexpected)):
+            if names:
+                lines.append(f'  {title}: {_first(names)}')
+        if self.mismatched:
+            width = max(len(m.name) for m in self.mismatched[: 4 * SHOWN])
+            lines.append(f'  {"of another shape":{width}}  checkpoint -> model')
+            for m in self.mismatched[: 4 * SHOWN]:
+                lines.append(f'  {m.name:{width}}  {m.found} -> {m.expected}')
+            if len(self.mismatched) > 4 * SHOWN:
+                lines.append(f'  ... and {len(self.mismatched) - 4 * SHOWN} more')
+        return '\n'.join(lines)
+
+
+def load_into(
+    model: nn.Module,
+    source: str | Path | Mapping[str, Any],
+    strict: bool = True,
+    trust: bool = False,
+    classes: Sequence[str] | None = None,
+) -> LoadReport:
+    """Load a checkpoint into a model.
+
+    Args:
+        model: The model; a distributed wrapper is looked through.
+        source: Path of a checkpoint, or what was read from one (with or without the key
+            ``state_dict``).
+        strict: Every entry must match, in name and shape, and class names must agree. Otherwise
+            what does not match is left as it is and listed in the log.
+        trust: Read files that may run code.
+        classes: Class names of the data the model is for, compared with those in the checkpoint.
+            ``None`` takes those of ``model.dataset_meta``, if it has any.
+
+    Returns:
+        What was matched and what was not.
+
+    Raises:
+        CheckpointError: if a strict load does not match, or under half of the model's parameters
+            match in a loose one. The model may then be partly filled.
+    """
+    checkpoint = load_file(source, trust=trust) if isinstance(source, str | Path) else source
+    name = str(source) if isinstance(source, str | Path) else 'the given weights'
+    target = _unwrap(model)
+    report = _fill(target, state_dict_of(checkpoint, name), name)
+    report.meta = dict(checkpoint['meta']) if isinstance(checkpoint.get('meta'), Mapping) else {}
+    report.classes = class_names_of(report.meta)
+    wanted = classes
+    if wanted is None:
+        wanted = (getattr(target, 'dataset_meta', None) or {}).get('classes')
+    naming = _compare_classes(report.classes, wanted)
+    if strict and (naming or not report.complete):
+        hint = _explain_class_layers(report.mismatched)
+        raise CheckpointError('\n'.join(s for s in (f'{report}', hint, naming) if s))
+    _require_half(target, report)
+    if naming or not report.complete:
+        print_log('\n'.join(s for s in (f'{report}', naming) if s), logger='current')
+    return report
+
+
+def state_dict_of(checkpoint: Mapping[str, Any], name: str) -> dict[str, Tensor]:
+    """Find the tensors of a checkpoint and drop the ``module.`` of distributed training.
+
+    Args:
+        checkpoint: What was read from the file.
+        name: What messages call it.
+
+    Returns:
+        Entry name to tensor.
+
+    Raises:
+        CheckpointError: if there are no tensors.
+    """
+    state = checkpoint
+    for key in ('state_dict', 'model'):
+        if isinstance(checkpoint.get(key), Mapping):
+            state = checkpoint[key]
+            break
+    tensors = {re.sub(r'^module\.', '', k): v for k, v in state.items() if isinstance(v, Tensor)}
+    if not tensors:
+        raise CheckpointError(
+            f'{name} holds no tensors; its keys are {_first([str(k) for k in checkpoint])}, '
+            "expected the key 'state_dict'"
+        )
+    return tensors
+
+
+def class_names_of(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Read class names from a checkpoint's ``meta`` as mmdet 2, mmdet 3 and mmseg write them."""
+    inner = meta.get('dataset_meta')
+    for place in (inner if isinstance(inner, Mapping) else {}, meta):
+        for key in ('classes', 'CLASSES'):
+            names = place.get(key)
+            if isinstance(names, list | tuple) and names:
+                return tuple(str(name) for name in names)
+    return None
+
+
+def _fill(target: nn.Module, state: dict[str, Tensor], name: str) -> LoadReport:
+    shapes = {key: tuple(value.shape) for key, value in target.state_dict().items()}
+    mismatched = [
+        ShapeMismatch(key, tuple(value.shape), shapes[key])
+        for key, value in state.items()
+        if key in shapes and tuple(value.shape) != shapes[key]
+    ]
+    skip = {m.name for m in mismatched}
+    # The model's own hooks may still rename old entries, so its answer counts, not the names here.
+    rest = target.load_state_dict({k: v for k, v in state.items() if k not in skip}, strict=False)
+    missing = [k for k in rest.missing_keys if k not in skip and not _is_counter(k)]
+    absent = skip.union(rest.missing_keys)
+    matched = [key for key in shapes if key not in absent]
+    return LoadReport(name, matched, missing, list(rest.unexpected_keys), mismatched)
+
+
+def _is_counter(name: str) -> bool:
+    """Batch norm's step counter, absent in old files and unused in every config of ours."""
+    return name.endswith('num_batches_tracked')
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    from mmengine.model import is_model_wrapper
+
+    return model.module if is_model_wrapper(model) else model  # type: ignore[return-value]
+
+
+def _require_half(target: nn.Module, report: LoadReport) -> None:
+    parameters = {name for name, _ in target.named_parameters(remove_duplicate=False)}
+    matched = len(parameters.intersection(report.matched))
+    if 2 * matched < len(parameters):
+        raise CheckpointError(
+            f'{report}\nonly {matched} of {len(parameters)} parameters match, under half: is this '
+            'the checkpoint of another model? Weights of other code go through '
+            'tools/convert_checkpoint.py first; for a backbone alone use '
+            "init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone')"
+        )
+
+
+def _explain_class_layers(mismatched: list[ShapeMismatch]) -> str:
+    layers = [m for m in mismatched if m.is_class_layer()]
+    if not layers:
+        return ''
+    found, expected = layers[0].found[0], layers[0].expected[0]
+    return (
+        f'the class layer {layers[0].name} has {found} outputs in the checkpoint and {expected} in '
+        f'the model: set num_classes in the config to fit the checkpoint, or fine-tune with '
+        'load_from, which leaves that layer new, or drop it with '
+        f'tools/convert_checkpoint.py --num-classes {expected}'
+    )
+
+
+def _compare_classes(found: Sequence[str] | None, wanted: Sequence[str] | None) -> str:
+    if not found or not wanted or tuple(found) == tuple(wanted):
+        return ''
+    if sorted(found) == sorted(wanted):
+        at = next(i for i, (a, b) in enumerate(zip(found, wanted, strict=True)) if a != b)
+        return (
+            f'the classes of the checkpoint stand in another order than those of the data: number '
+            f'{at} is {found[at]!r} in the checkpoint and {wanted[at]!r} in the data; give '
+            'metainfo=dict(classes=...) in the order of the checkpoint'
+        )
+    only_found = [c for c in found if c not in wanted]
+    only_wanted = [c for c in wanted if c not in found]
+    return (
+        f'the checkpoint knows {len(found)} classes, the data {len(wanted)}; only in the '
+        f'checkpoint: {_first(only_found)}; only in the data: {_first(only_wanted)}'
+    )
+
+
+def _first(names: Sequence[str]) -> str:
+    rest = f', ... ({len(names)} in all)' if len(names) > SHOWN else ''
+    return (', '.join(names[:SHOWN]) or 'none') + rest
