@@ -47,7 +47,8 @@ def roi_pool_forward(
     window = (rows[1] - rows[0]).max().clamp(min=1), (columns[1] - columns[0]).max().clamp(min=1)
     elements = channels * pooled_height * pooled_width * int(window[0]) * int(window[1])
     everything = torch.arange(len(rois), device=rois.device)
-    for part in everything.split(max(1, _MAX_ELEMENTS // elements)):
+    size = max(1, _MAX_ELEMENTS // elements)
+    for part in everything.split(size):  # type: ignore[no-untyped-call]
         y, y_inside = _cells(rows[0][part], rows[1][part], int(window[0]))
         x, x_inside = _cells(columns[0][part], columns[1][part], int(window[1]))
         cell = y[:, :, None, :, None] * width + x[:, None, :, None, :]  # (n, P, Q, I, J)

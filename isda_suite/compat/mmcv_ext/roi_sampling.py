@@ -45,9 +45,12 @@ class SamplingPoints:
 
     def spread(self) -> tuple[Tensor, Tensor]:
         """Return rows and columns of all points, each (n, P, Q, I, J)."""
-        y, x = self.y[:, :, None, :, None], self.x[:, None, :, None, :]
-        y, x = torch.broadcast_tensors(y, x)
-        return y, x
+        regions, bins_y, points_y = self.y.shape
+        shape = (regions, bins_y, self.x.shape[1], points_y, self.x.shape[2])
+        return (
+            self.y[:, :, None, :, None].expand(shape),
+            self.x[:, None, :, None, :].expand(shape),
+        )
 
 
 def sampling_points(
@@ -78,7 +81,8 @@ def sampling_points(
             continue
         regions = (points == points.new_tensor([points_y, points_x])).all(1).nonzero()[:, 0]
         elements = channels * bins_y * bins_x * points_y * points_x
-        for part in regions.split(max(1, _MAX_ELEMENTS // elements)):
+        size = max(1, _MAX_ELEMENTS // elements)
+        for part in regions.split(size):  # type: ignore[no-untyped-call]
             yield SamplingPoints(
                 regions=part,
                 y=_bin_points(start_y[part], height[part], bins_y, points_y),
