@@ -1,0 +1,190 @@
+"""Check data sets named by a config: annotations in seconds, image bytes on request.
+
+Every format has its own module (``coco_checks``); :data:`CHECKS` says which data set class it
+serves. All report through :class:`~isda_suite.datasets.report.Report`.
+"""
+
+import os.path
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from .coco_checks import Expectation, check_coco
+from .coco_file import read_coco
+from .image_file import check_size, missing_image, read_image
+from .report import Report
+
+_NUM_PROBED_IMAGES = 50
+DataConfig = dict[str, Any]
+
+
+def _check_coco_instances(dataset: Any) -> Report:
+    content, report = dataset.check()
+    _probe_images(content['images'], dataset.data_prefix.get('img', ''), report)
+    return report
+
+
+def _check_stock_coco(dataset: Any) -> Report:
+    """Check for mmdet's own reader, which takes the categories in the json's order."""
+    content = read_coco(dataset.ann_file)
+    classes = tuple(dataset.metainfo['classes'])
+    filters = dataset.filter_cfg or {}
+    prefix = dataset.data_prefix.get('img', '')
+    report = check_coco(
+        content,
+        Expectation(
+            ann_file=str(dataset.ann_file),
+            classes=classes,
+            root=str(dataset.data_root or ''),
+            img_prefix=str(prefix),
+            needs_annotations=not dataset.test_mode,
+            filter_empty=bool(filters.get('filter_empty_gt')) and not dataset.test_mode,
+            min_size=0 if dataset.test_mode else int(filters.get('min_size', 0)),
+        ),
+    )
+    in_file = tuple(str(one.get('name')) for one in content['categories'])
+    if set(classes) <= set(in_file) and classes != tuple(n for n in in_file if n in classes):
+        report.add(
+            'mmdet.CocoDataset takes the categories in the order of the json, so labels would be '
+            'swapped: use isda_suite.CocoInstanceDataset, which maps them by name',
+            f'json: {in_file[:5]}, config: {classes[:5]}',
+            fatal=True,
+        )
+    _probe_images(content['images'], prefix, report)
+    return report
+
+
+#: Name of a data set class (or of a base of it) -> its check of the annotations.
+CHECKS: dict[str, Callable[[Any], Report]] = {
+    'CocoInstanceDataset': _check_coco_instances,
+    'CocoDataset': _check_stock_coco,
+}
+
+
+def _probe_images(images: list[Any], prefix: str, report: Report) -> None:
+    """Look for some images, spread over the file: a wrong folder is found at once."""
+    named = [image['file_name'] for image in images if image.get('file_name')]
+    step = max(1, len(named) // _NUM_PROBED_IMAGES)
+    for name in named[::step]:
+        path = os.path.join(prefix, name)
+        if '://' not in path and not os.path.isfile(path):
+            report.add('image missing', str(missing_image(path)), fatal=True)
+
+
+def _leaves(dataset_cfg: DataConfig) -> list[DataConfig]:
+    """Return the data sets inside wrappers such as ConcatDataset and ClassBalancedDataset."""
+    inner = dataset_cfg.get('datasets') or dataset_cfg.get('dataset')
+    if inner is None:
+        return [dataset_cfg]
+    return [
+        leaf for one in (inner if isinstance(inner, list) else [inner]) for leaf in _leaves(one)
+    ]
+
+
+def _build(dataset_cfg: DataConfig) -> Any:
+    from mmengine.registry import DefaultScope
+
+    from isda_suite.registry import DATASETS
+
+    # Unprefixed names are mmdet's unless a config has set another scope.
+    scope = {} if DefaultScope.get_current_instance() else {'_scope_': 'mmdet'}
+    return DATASETS.build({**scope, **dataset_cfg, 'lazy_init': True, 'pipeline': []})
+
+
+def inspect_dataset(
+    dataset_cfg: DataConfig, images: bool = False, progress: bool = False
+) -> list[Report]:
+    """Check the data set of a config, and the ones inside if it is a wrapper.
+
+    Args:
+        dataset_cfg: ``dataset`` of a data loader in a config.
+        images: Whether to decode every image too.
+        progress: Whether to show a progress bar over the images.
+
+    Returns:
+        One report a data set.
+
+    Raises:
+        FileNotFoundError: if an annotation file is missing.
+        DataError: if an annotation file cannot be read at all.
+    """
+    reports = []
+    for leaf in _leaves(dict(dataset_cfg)):
+        dataset = _build(leaf)
+        names = [base.__name__ for base in type(dataset).__mro__]
+        check = next((CHECKS[name] for name in names if name in CHECKS), None)
+        if check is None:
+            report = Report(str(getattr(dataset, 'ann_file', '') or names[0]))
+            report.add(f'no check for data sets of type {names[0]}')
+        else:
+            report = check(dataset)
+            if images and not report.fatal:
+                dataset.full_init()
+                report.merge(check_images(dataset, progress))
+        reports.append(report)
+    return reports
+
+
+def check_annotations(dataset_cfg: DataConfig) -> list[Report]:
+    """Check the annotations of a data set before training starts.
+
+    Args:
+        dataset_cfg: ``dataset`` of a data loader in a config.
+
+    Returns:
+        The reports, none of them fatal.
+
+    Raises:
+        FileNotFoundError: if an annotation file is missing.
+        DataError: if something is wrong; lists everything that is.
+    """
+    reports = inspect_dataset(dataset_cfg)
+    for report in reports:
+        report.raise_if_fatal()
+    return reports
+
+
+def check_images(dataset: Any, progress: bool = False) -> Report:
+    """Decode every image of a loaded data set and compare its size with the annotations.
+
+    Args:
+        dataset: The data set; its records hold ``img_path``, ``height`` and ``width``.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        A report; missing, broken and wrongly sized images are fatal.
+    """
+    from tqdm import tqdm
+
+    report = Report(str(dataset.ann_file))
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        infos = (dataset.get_data_info(index) for index in range(len(dataset)))
+        results = pool.map(_look_at_image, infos)
+        for faults in tqdm(results, 'images', len(dataset), unit='img', disable=not progress):
+            for title, example, fatal in faults:
+                report.add(title, example, fatal)
+    report.facts['images decoded'] = len(dataset)
+    return report
+
+
+def _look_at_image(info: DataConfig) -> list[tuple[str, str, bool]]:
+    import cv2
+
+    from .errors import DataError
+
+    path = info['img_path']
+    try:
+        image = read_image(path, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
+    except DataError as error:
+        title = 'image broken' if os.path.isfile(path) else 'image missing'
+        return [(title, str(error), True)]
+    faults = []
+    try:
+        check_size(path, image.shape[:2], (info['height'], info['width']))
+    except DataError as error:
+        faults.append(('image of another size than annotated', str(error), True))
+    if image.dtype != 'uint8':
+        faults.append((f'image with {image.dtype} values: read as 8 bit', path, False))
+    if image.ndim == 3 and image.shape[2] == 4:
+        faults.append(('image with transparency: read without it', path, False))
+    return faults

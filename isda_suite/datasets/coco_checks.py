@@ -1,0 +1,220 @@
+"""Find everything wrong in a COCO annotation file, without opening an image."""
+
+import os.path
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .coco_file import (
+    Json,
+    Verdict,
+    category_problems,
+    class_names,
+    judge,
+    labels_by_name,
+)
+from .report import Report
+
+_MAX_ORPHAN_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a data set wants from its annotation file.
+
+    Args:
+        ann_file: The file, for messages.
+        classes: Class names of the config; ``None`` takes those of the json.
+        root: Folder that no image may lie outside of.
+        img_prefix: Folder that ``file_name`` is relative to.
+        allow_outside: Whether images may lie outside of ``root``.
+        needs_annotations: False for test sets without labels.
+        filter_empty: Whether images without a usable annotation are left out.
+        min_size: Least shorter side of an image that is used.
+    """
+
+    ann_file: str
+    classes: tuple[str, ...] | None
+    root: str
+    img_prefix: str
+    allow_outside: bool = False
+    needs_annotations: bool = True
+    filter_empty: bool = False
+    min_size: int = 0
+
+
+def check_coco(content: Json, expected: Expectation) -> Report:
+    """Check a COCO annotation file.
+
+    Args:
+        content: The file, as :func:`~isda_suite.datasets.coco_file.read_coco` gives it.
+        expected: What the data set wants of it.
+
+    Returns:
+        A report; it is fatal when training on the file would go wrong.
+    """
+    report = Report(expected.ann_file)
+    annotations = content.get('annotations')
+    report.facts = {
+        'images': len(content['images']),
+        'annotations': len(annotations or ()),
+        'categories': len(content['categories']),
+    }
+    for problem in category_problems(content['categories'], expected.classes):
+        report.add('classes do not fit', problem, fatal=True)
+    images = _check_images(content['images'], expected, report)
+    if not isinstance(annotations, list):
+        if expected.needs_annotations:
+            report.add('the file has no list "annotations"', fatal=True)
+        return report
+    if report.fatal:
+        # Without sound ids every annotation would look orphaned.
+        _check_ids(annotations, report)
+        return report
+    _check_annotations(content, annotations, images, expected, report)
+    return report
+
+
+def leaves_root(file_name: str, img_prefix: str, root: str) -> bool:
+    """Whether an image lies outside of ``root``; links inside it may point anywhere."""
+    base = os.path.normpath(root or img_prefix or os.curdir)
+    path = os.path.normpath(os.path.join(img_prefix, file_name))
+    if base == os.curdir:
+        return os.path.isabs(path) or path.split(os.sep)[0] == os.pardir
+    return os.path.commonpath([os.path.abspath(base), os.path.abspath(path)]) != os.path.abspath(
+        base
+    )
+
+
+def _check_images(images: list[Json], expected: Expectation, report: Report) -> dict[Any, Json]:
+    by_id: dict[Any, Json] = {}
+    for index, image in enumerate(images):
+        missing = [key for key in ('id', 'file_name', 'height', 'width') if image.get(key) is None]
+        if missing:
+            keys = ', '.join(missing)
+            report.add(f'image without {keys}', f'images[{index}]: {image}', fatal=True)
+            continue
+        name = image['file_name']
+        if image['id'] in by_id:
+            report.add(
+                'two images with the same id',
+                f'image id {image["id"]}: {by_id[image["id"]]["file_name"]} and {name}',
+                fatal=True,
+            )
+        by_id[image['id']] = image
+        if not expected.allow_outside and leaves_root(name, expected.img_prefix, expected.root):
+            report.add(
+                f'file_name points out of {expected.root or expected.img_prefix} '
+                '(dataset option allow_outside=True permits it)',
+                f'image id {image["id"]}: {name}',
+                fatal=True,
+            )
+    return by_id
+
+
+def _check_ids(annotations: list[Json], report: Report) -> None:
+    for index, annotation in enumerate(annotations):
+        if annotation.get('id') is None:
+            report.add('annotation without id', f'annotations[{index}]', fatal=True)
+    counts = Counter(one['id'] for one in annotations if one.get('id') is not None)
+    if len(counts) < len(annotations):
+        for identity, count in counts.items():
+            if count > 1:
+                report.add(
+                    'annotations with the same id',
+                    f'annotation id {identity} stands {count} times',
+                    fatal=True,
+                )
+
+
+def _check_annotations(
+    content: Json,
+    annotations: list[Json],
+    images: dict[Any, Json],
+    expected: Expectation,
+    report: Report,
+) -> None:
+    _check_ids(annotations, report)
+    names = {one['id']: str(one['name']) for one in content['categories']}
+    classes = expected.classes or class_names(content['categories'])
+    wanted = labels_by_name(content['categories'], classes)
+    usable: Counter[Any] = Counter()
+    orphans = unused = 0
+    for annotation in annotations:
+        image = images.get(annotation.get('image_id'))
+        place = _place(annotation, image)
+        if image is None or annotation.get('category_id') not in names:
+            orphans += 1
+            what = 'absent image' if image is None else 'unknown category'
+            report.add(f'annotation of an {what}: dropped', place())
+        elif annotation['category_id'] not in wanted:
+            unused += 1
+        elif _count_one(annotation, image, report, place):
+            usable[image['id']] += 1
+    if unused:
+        extra = sorted(set(names.values()) - set(classes))
+        report.add(
+            'annotation of a category that the config does not name: left out',
+            ', '.join(extra[:20]),
+            count=unused,
+        )
+    if orphans > _MAX_ORPHAN_SHARE * len(annotations):
+        report.add(
+            'more than 1 % of the annotations belong to no image or category of the file',
+            f'{orphans} of {len(annotations)}',
+            fatal=True,
+            count=orphans,
+        )
+    report.facts['usable annotations'] = usable.total()
+    _check_left(images, usable, expected, report)
+
+
+def _place(annotation: Json, image: Json | None) -> Callable[[], str]:
+    # A function, because nearly every annotation is fine and needs no text.
+    def text() -> str:
+        name = image['file_name'] if image else 'no such image'
+        return (
+            f'{name}, image id {annotation.get("image_id")}, annotation id {annotation.get("id")}'
+        )
+
+    return text
+
+
+def _count_one(annotation: Json, image: Json, report: Report, place: Callable[[], str]) -> bool:
+    """Count what is odd about an annotation; return whether it is a target."""
+    verdict, reason = judge(annotation, image['height'], image['width'])
+    if verdict is Verdict.WRONG:
+        report.add('mask does not fit the image', f'{place()}: {reason}', fatal=True)
+    elif verdict is Verdict.CROWD:
+        report.add(f'{verdict.value}', place())
+    elif verdict is not Verdict.USE:
+        report.add(f'{reason}: {verdict.value}', place())
+    if verdict not in (Verdict.DROP, Verdict.WRONG):
+        for key in ('bbox', 'area'):
+            if annotation.get(key) is None:
+                report.add(f'annotation without {key}: computed from its mask', place())
+    return verdict is Verdict.USE
+
+
+def _check_left(
+    images: dict[Any, Json], usable: Counter[Any], expected: Expectation, report: Report
+) -> None:
+    """Refuse a file of which every image is left out, and say by what."""
+    empty = [key for key in images if not usable[key]] if expected.filter_empty else []
+    small = [
+        key
+        for key, image in images.items()
+        if min(image['height'], image['width']) < expected.min_size
+    ]
+    left = len(images) - len({*empty, *small})
+    report.facts['images used'] = left
+    if not expected.needs_annotations or left:
+        return
+    report.add(
+        f'0 of {len(images)} images left: {len(empty)} without a usable annotation, '
+        f'{len(small)} with a side under {expected.min_size} px '
+        f'(filter_cfg of the data set); images looked for in {expected.img_prefix}',
+        fatal=True,
+        count=len(images),
+    )
