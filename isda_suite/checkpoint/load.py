@@ -73,7 +73,7 @@ class LoadReport:
         ]
         for title, names in (('missing', self.missing), ('unexpected', self.unexpected)):
             if names:
-                lines.append(f'  {title}: {_first(names)}')
+                lines.append(f'  {title}: {first_names(names)}')
         if self.mismatched:
             width = max(len(m.name) for m in self.mismatched[: 4 * SHOWN])
             lines.append(f'  {"of another shape":{width}}  checkpoint -> model')
@@ -150,7 +150,7 @@ def state_dict_of(checkpoint: Mapping[str, Any], name: str) -> dict[str, Tensor]
     tensors = {re.sub(r'^module\.', '', k): v for k, v in state.items() if isinstance(v, Tensor)}
     if not tensors:
         raise CheckpointError(
-            f'{name} holds no tensors; its keys are {_first([str(k) for k in checkpoint])}, '
+            f'{name} holds no tensors; its keys are {first_names([str(k) for k in checkpoint])}, '
             "expected the key 'state_dict'"
         )
     return tensors
@@ -233,10 +233,11 @@ def _compare_classes(found: Sequence[str] | None, wanted: Sequence[str] | None) 
     only_wanted = [c for c in wanted if c not in found]
     return (
         f'the checkpoint knows {len(found)} classes, the data {len(wanted)}; only in the '
-        f'checkpoint: {_first(only_found)}; only in the data: {_first(only_wanted)}'
+        f'checkpoint: {first_names(only_found)}; only in the data: {first_names(only_wanted)}'
     )
 
 
-def _first(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
+    """List at most five names for a message, and say how many there are."""
     rest = f', ... ({len(names)} in all)' if len(names) > SHOWN else ''
     return (', '.join(names[:SHOWN]) or 'none') + rest
