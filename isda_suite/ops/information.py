@@ -1,0 +1,37 @@
+"""What the operators run on."""
+
+from typing import Any
+
+import torch
+
+from .library import LIBRARY
+from .ms_deform_attn import kernel_kind
+
+
+def info() -> dict[str, Any]:
+    """Report which kernels are in use.
+
+    Returns:
+        ``library`` (path or ``None``), ``reason`` (why there is none), ``torch`` and
+        ``built_for_torch``, ``cpu_isa``, ``cuda_archs``, ``cuda_reason`` (why there are no
+        compiled CUDA kernels), and ``ops``: operator -> device -> backend.
+    """
+    isa = torch.ops.isda_suite._cpu_isa() if LIBRARY.loaded else None
+    archs = LIBRARY.record.get('cuda_archs', 'none')
+    kinds = {device: kernel_kind(device) for device in ('CPU', 'CUDA')}
+    return {
+        'library': str(LIBRARY.path) if LIBRARY.loaded else None,
+        'reason': LIBRARY.reason,
+        'torch': torch.__version__,
+        'built_for_torch': LIBRARY.record.get('torch'),
+        'cpu_isa': isa,
+        'cuda_archs': [] if archs == 'none' else archs.split(','),
+        'cuda_reason': None if kinds['CUDA'] == 'compiled' else _cuda_reason(),
+        'ops': {'ms_deform_attn': {device.lower(): kind for device, kind in kinds.items()}},
+    }
+
+
+def _cuda_reason() -> str:
+    if not LIBRARY.loaded:
+        return str(LIBRARY.reason)
+    return LIBRARY.note() or 'the library was built for the CPU alone'

@@ -1,0 +1,174 @@
+"""Multi-scale deformable attention as plain tensor operations.
+
+This is what runs where no compiled kernel fits, and what the kernels are tested against. It
+gathers the four neighbours of every point itself instead of using ``grid_sample``, because the
+rules at the border differ: a neighbour outside the level is never read, a point outside has
+exactly zero gradients, and so has one at a coordinate of exactly -1.
+
+Axes: B images, S = sum of H·W over levels, M heads, C channels of a head, Q queries, L levels,
+P points.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Level(NamedTuple):
+    """One level: its size, and the row of ``value`` where it starts."""
+
+    height: int
+    width: int
+    start: int
+
+
+class _Points(NamedTuple):
+    """Neighbours of the points of one level; the leading axis of 4 is (00, 01, 10, 11) as yx."""
+
+    index: Tensor  # (4, B, Q, M, P) rows of value flattened to (B*S*M, C)
+    valid: Tensor  # (4, B, Q, M, P) whether that neighbour lies inside the level
+    weight: Tensor  # (4, B, Q, M, P) bilinear weight, 0 where not valid
+    fx: Tensor  # (B, Q, M, P)
+    fy: Tensor
+
+
+def _find_points(locations: Tensor, level: Level, rows: int) -> _Points:
+    """Locate the neighbours of (B, Q, M, P, 2) locations given as (x, y) in level sizes."""
+    b, _, m, _, _ = locations.shape
+    x = locations[..., 0] * level.width - 0.5
+    y = locations[..., 1] * level.height - 0.5
+    inside = (x > -1) & (x < level.width) & (y > -1) & (y < level.height)
+    # NaN and infinity must not reach the conversion to integers, nor the gradient.
+    x, y = (torch.where(inside, v, torch.zeros_like(v)) for v in (x, y))
+    x0, y0 = x.floor(), y.floor()
+    fx, fy = x - x0, y - y0
+    batch = torch.arange(b, device=x.device).view(b, 1, 1, 1)
+    head = torch.arange(m, device=x.device).view(1, 1, m, 1)
+    index, valid, weight = [], [], []
+    for dy, wy in ((0, 1 - fy), (1, fy)):
+        for dx, wx in ((0, 1 - fx), (1, fx)):
+            xi, yi = x0.long() + dx, y0.long() + dy
+            ok = inside & (xi >= 0) & (xi < level.width) & (yi >= 0) & (yi < level.height)
+            row = yi.clamp(0, level.height - 1) * level.width + xi.clamp(0, level.width - 1)
+            index.append((batch * rows + level.start + row) * m + head)
+            valid.append(ok)
+            weight.append(torch.where(ok, wy * wx, torch.zeros_like(wx)))
+    return _Points(torch.stack(index), torch.stack(valid), torch.stack(weight), fx, fy)
+
+
+def _gather(flat: Tensor, points: _Points) -> Tensor:
+    """Rows of the (B*S*M, C) values at every neighbour: (4, B, Q, M, P, C), 0 where not valid."""
+    found = flat.index_select(0, points.index.flatten()).view(*points.index.shape, flat.shape[1])
+    return torch.where(points.valid.unsqueeze(-1), found, torch.zeros_like(found))
+
+
+def arithmetic_dtype(value: Tensor) -> torch.dtype:
+    """Return the dtype computed in: float64 for float64, else float32."""
+    return torch.float64 if value.dtype == torch.float64 else torch.float32
+
+
+def reference_forward(
+    value: Tensor, levels: Sequence[Level], sampling_locations: Tensor, attention_weights: Tensor
+) -> Tensor:
+    """Sample ``value`` at the locations and add the samples with their weights.
+
+    Args:
+        value: (B, S, M, C).
+        levels: L levels inside the S rows of ``value``.
+        sampling_locations: (B, Q, M, L, P, 2) as (x, y), 0..1 across the level.
+        attention_weights: (B, Q, M, L, P), used as given.
+
+    Returns:
+        (B, Q, M*C) in the dtype of ``value``.
+
+    Source: Deformable DETR (arXiv:2010.04159), equation 3.
+    """
+    b, s, m, c = value.shape
+    q = sampling_locations.shape[1]
+    dtype = arithmetic_dtype(value)
+    flat = value.reshape(b * s * m, c).to(dtype)
+    locations, attention = sampling_locations.to(dtype), attention_weights.to(dtype)
+    output = flat.new_zeros((b, q, m, c))
+    for i, level in enumerate(levels):
+        if level.height * level.width == 0:
+            continue
+        points = _find_points(locations[:, :, :, i], level, s)
+        weight = attention[:, :, :, i] * points.weight
+        weight = torch.where(points.valid, weight, torch.zeros_like(weight))
+        output = output + (weight.unsqueeze(-1) * _gather(flat, points)).sum(dim=(0, 4))
+    return output.reshape(b, q, m * c).to(value.dtype)
+
+
+def reference_backward(
+    grad_output: Tensor,
+    value: Tensor,
+    levels: Sequence[Level],
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the three gradients of ``sum(grad_output * output)``.
+
+    Built from differentiable operations, so it also serves for second derivatives.
+
+    Args:
+        grad_output: (B, Q, M*C).
+        value: (B, S, M, C).
+        levels: L levels inside the S rows of ``value``.
+        sampling_locations: (B, Q, M, L, P, 2) as (x, y).
+        attention_weights: (B, Q, M, L, P).
+
+    Returns:
+        Gradients of ``value``, ``sampling_locations`` and ``attention_weights`` in their dtypes.
+    """
+    b, s, m, c = value.shape
+    q = sampling_locations.shape[1]
+    dtype = arithmetic_dtype(value)
+    flat = value.reshape(b * s * m, c).to(dtype)
+    locations, attention = sampling_locations.to(dtype), attention_weights.to(dtype)
+    upstream = grad_output.to(dtype).reshape(b, q, m, 1, c)
+    grad_flat = torch.zeros_like(flat)
+    if not levels:
+        return (
+            torch.zeros_like(value, memory_format=torch.contiguous_format),
+            torch.zeros_like(sampling_locations, memory_format=torch.contiguous_format),
+            torch.zeros_like(attention_weights, memory_format=torch.contiguous_format),
+        )
+    nothing = torch.zeros_like(attention[:, :, :, 0])
+    grad_locations, grad_attention = [], []
+    for i, level in enumerate(levels):
+        if level.height * level.width == 0:
+            grad_locations.append(torch.stack([nothing, nothing], -1))
+            grad_attention.append(nothing)
+            continue
+        points = _find_points(locations[:, :, :, i], level, s)
+        weight = attention[:, :, :, i] * points.weight
+        weight = torch.where(points.valid, weight, torch.zeros_like(weight))
+        spread = torch.where(points.valid.unsqueeze(-1), weight.unsqueeze(-1) * upstream, 0.0)
+        grad_flat = grad_flat.index_add(0, points.index.flatten(), spread.reshape(-1, c))
+        d = (_gather(flat, points) * upstream).sum(-1)
+        d = torch.where(points.valid, d, torch.zeros_like(d))
+        along_xy, along_weight = _point_gradients(d, points, attention[:, :, :, i], level)
+        grad_locations.append(along_xy)
+        grad_attention.append(along_weight)
+    return (
+        grad_flat.view(b, s, m, c).to(value.dtype),
+        torch.stack(grad_locations, 3).to(sampling_locations.dtype),
+        torch.stack(grad_attention, 3).to(attention_weights.dtype),
+    )
+
+
+def _point_gradients(
+    d: Tensor, points: _Points, attention: Tensor, level: Level
+) -> tuple[Tensor, Tensor]:
+    """Gradients of one level's locations and weights from the dot products with the neighbours."""
+    d00, d01, d10, d11 = d.unbind(0)
+    fx, fy = points.fx, points.fy
+    inside = points.valid.any(0)
+    along_x = attention * level.width * ((1 - fy) * (d01 - d00) + fy * (d11 - d10))
+    along_y = attention * level.height * ((1 - fx) * (d10 - d00) + fx * (d11 - d01))
+    weight = (1 - fy) * ((1 - fx) * d00 + fx * d01) + fy * ((1 - fx) * d10 + fx * d11)
+    zero = torch.zeros_like(weight)
+    xy = torch.stack([torch.where(inside, g, zero) for g in (along_x, along_y)], -1)
+    return xy, torch.where(inside, weight, zero)
