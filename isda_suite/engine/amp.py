@@ -37,7 +37,7 @@ class AmpOptimWrapper(_GpuAmpOptimWrapper):
         # mmengine's own __init__ asserts a GPU; only what is above it applies here.
         OptimWrapper.__init__(self, **kwargs)
         self._scale_update_param = None
-        self.loss_scaler = torch.amp.GradScaler(device='cpu', enabled=False)
+        self.loss_scaler = torch.amp.grad_scaler.GradScaler(device='cpu', enabled=False)
         self.cast_dtype = torch.bfloat16
 
 

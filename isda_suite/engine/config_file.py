@@ -71,7 +71,7 @@ def read_config(name: str | Path) -> 'Config':
 
 def _read_yaml_as_data() -> None:
     """Make mmengine's YAML reader refuse tags that call Python."""
-    import yaml
+    import yaml  # type: ignore[import-untyped]  # no stubs in our requirements
     from mmengine.fileio.handlers import yaml_handler
 
     yaml_handler.Loader = yaml.SafeLoader

@@ -183,7 +183,7 @@ def arguments_of(target: Any) -> list[str]:
     for base in target.__mro__:
         if '__init__' not in vars(base):
             continue
-        own, passes_on = _parameters(base.__init__)
+        own, passes_on = _parameters(vars(base)['__init__'])
         names += [name for name in own if name != 'self']
         if not passes_on:
             break

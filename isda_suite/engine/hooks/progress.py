@@ -54,7 +54,8 @@ class ProgressHook(Hook):
 
     def after_train(self, runner: Any) -> None:
         """Close the bar."""
-        self._train_bar = self._close(self._train_bar)
+        self._close(self._train_bar)
+        self._train_bar = None
 
     def before_val_epoch(self, runner: Any) -> None:
         """Open a second bar below that of the training."""
@@ -72,7 +73,8 @@ class ProgressHook(Hook):
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Close the bar."""
-        self._inner_bar = self._close(self._inner_bar)
+        self._close(self._inner_bar)
+        self._inner_bar = None
 
     def before_test_epoch(self, runner: Any) -> None:
         """Open the bar."""
@@ -90,7 +92,8 @@ class ProgressHook(Hook):
 
     def after_test_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Close the bar."""
-        self._inner_bar = self._close(self._inner_bar)
+        self._close(self._inner_bar)
+        self._inner_bar = None
 
     def _open(self, runner: Any, name: str, total: int, done: int = 0) -> Any:
         # tqdm takes None for "disabled unless it writes to a terminal".
@@ -114,7 +117,6 @@ class ProgressHook(Hook):
         logger.handlers[-1].setLevel(max(console, default=logging.INFO))
 
     def _close(self, bar: Any) -> None:
-        if bar is not None:
-            bar.close()
+        bar.close()
         if bar is self._train_bar or self._train_bar is None:
             self._redirected.close()
