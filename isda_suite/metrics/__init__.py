@@ -1,1 +1,5 @@
-"""metrics"""
+"""Metrics."""
+
+from .coco import CocoMetric
+
+__all__ = ['CocoMetric']

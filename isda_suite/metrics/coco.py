@@ -1,0 +1,291 @@
+"""COCO AP that works without boxes, by COCO's own limits, and never answers with nothing."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmdet.evaluation.metrics import CocoMetric as MmdetCocoMetric
+from mmengine.fileio import get_local_path
+from mmengine.logging import MMLogger
+
+from isda_suite.registry import METRICS
+
+from .coco_evaluation import (
+    Evaluation,
+    average_precisions,
+    average_recalls,
+    backend_in_use,
+    evaluate,
+    load_ground_truth,
+)
+
+Json = dict[str, Any]
+_METRICS = ('segm', 'bbox', 'proposal')
+
+
+@METRICS.register_module()
+class CocoMetric(MmdetCocoMetric):
+    """Average precision and recall as COCO defines them.
+
+    Different from mmdet's metric: categories are mapped by name; detection limits are COCO's
+    (1, 10, 100); ``segm`` needs no boxes; values are not rounded; no detections give 0.0 and no
+    ground truth gives nan, each with a warning, instead of an empty or a negative result.
+
+    Keys, for every metric: ``segm_mAP``, ``_50``, ``_75``, ``_s``, ``_m``, ``_l``,
+    ``segm_AR@N`` for every limit and ``segm_AR_s@N``, ``_m``, ``_l`` for the largest.
+
+    Args:
+        ann_file: COCO json with the ground truth; ``None`` takes the file that the evaluated data
+            set names in ``metainfo['ann_file']``.
+        metric: ``'segm'``, ``'bbox'``, ``'proposal'`` or a list of them.
+        max_dets: Detection limits; ISDA's own evaluation used (100, 300, 1000).
+        backend: ``'pycocotools'``, ``'faster'`` (faster-coco-eval, equal numbers), or ``'auto'``:
+            the faster one when installed.
+        classwise: Whether the results also hold the AP of every class; the table of classes is
+            logged anyway.
+        iou_thrs: IoU thresholds, ``None`` for 0.50:0.05:0.95.
+        format_only: Whether to write the json for an evaluation server and evaluate nothing.
+        outfile_prefix: Where to write ``PREFIX.segm.json`` and ``PREFIX.bbox.json``.
+        **kwargs: ``collect_device``, ``prefix``, ``backend_args`` of mmdet's metric.
+
+    Raises:
+        ValueError: if a metric, a limit or the back-end is unknown, or ``format_only`` is given
+            without ``outfile_prefix``.
+    """
+
+    def __init__(
+        self,
+        ann_file: str | None = None,
+        metric: str | Sequence[str] = 'segm',
+        max_dets: Sequence[int] = (1, 10, 100),
+        backend: str = 'auto',
+        classwise: bool = False,
+        iou_thrs: Sequence[float] | None = None,
+        format_only: bool = False,
+        outfile_prefix: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        metrics = [metric] if isinstance(metric, str) else list(metric)
+        for name in metrics:
+            if name not in _METRICS:
+                raise ValueError(f'metric must be of {", ".join(_METRICS)}, got {name!r}')
+        if format_only and not outfile_prefix:
+            raise ValueError('format_only=True needs outfile_prefix: where to write the results')
+        if not max_dets or min(max_dets) < 1:
+            raise ValueError(f'max_dets must be positive numbers, got {max_dets!r}')
+        super().__init__(
+            metric=metrics,
+            classwise=classwise,
+            proposal_nums=tuple(sorted(max_dets)),
+            iou_thrs=iou_thrs,
+            format_only=format_only,
+            outfile_prefix=outfile_prefix,
+            **kwargs,
+        )
+        self.ann_file = ann_file
+        self.backend = backend_in_use(backend)
+        self._content: Json | None = None
+
+    def process(self, data_batch: Any, data_samples: Sequence[Json]) -> None:
+        """Store the detections of a batch as COCO results.
+
+        Args:
+            data_batch: Not used.
+            data_samples: Samples with ``img_id`` and ``pred_instances`` (``scores``, ``labels``,
+                and ``masks`` or ``bboxes``, as the metrics need).
+        """
+        for sample in data_samples:
+            found = sample['pred_instances']
+            record = {
+                'img_id': sample['img_id'],
+                'scores': _numpy(found['scores']),
+                'labels': _numpy(found['labels']),
+            }
+            if 'masks' in found:
+                record['masks'] = _encoded(found['masks'])
+            if 'bboxes' in found:
+                record['bboxes'] = _numpy(found['bboxes'])
+            if 'mask_scores' in found:
+                record['mask_scores'] = _numpy(found['mask_scores'])
+            self.results.append(record)
+
+    def compute_metrics(self, results: list[Json]) -> dict[str, float]:
+        """Evaluate all stored detections.
+
+        Returns:
+            The values by key, see the class; empty with ``format_only``.
+
+        Raises:
+            ValueError: if there is no annotation file, a class is absent from it, or the
+                detections lack what a metric needs.
+        """
+        content = self._load_content()
+        self.cat_ids = self._category_ids(content)
+        self.img_ids = [record['img_id'] for record in results]
+        wanted = {'bbox' if name == 'proposal' else name for name in self.metrics}
+        if self.outfile_prefix:
+            wanted |= {key for key, kind in _PARTS.items() if any(kind in r for r in results)}
+        detections = {kind: self._detections(results, kind) for kind in sorted(wanted)}
+        if self.outfile_prefix:
+            self._write(detections)
+        if self.format_only:
+            return {}
+        values: dict[str, float] = {}
+        for name in self.metrics:
+            kind = 'bbox' if name == 'proposal' else name
+            values |= self._evaluate(name, content, detections[kind])
+        return values
+
+    def _load_content(self) -> Json:
+        path = self.ann_file or (self.dataset_meta or {}).get('ann_file')
+        if path is None:
+            raise ValueError(
+                'no ground truth: give ann_file to isda_suite.CocoMetric, or evaluate a data set '
+                "that names its file in metainfo['ann_file'], as isda_suite.CocoInstanceDataset "
+                'does in test mode'
+            )
+        if self._content is None:
+            with get_local_path(path, backend_args=self.backend_args) as local_path:
+                self._content = json.loads(Path(local_path).read_bytes())
+        return self._content
+
+    def _category_ids(self, content: Json) -> list[int]:
+        """Return the category id of every label, matched by name."""
+        ids = {one['name']: one['id'] for one in content['categories']}
+        classes = self.dataset_meta['classes']
+        missing = [name for name in classes if name not in ids]
+        if missing:
+            raise ValueError(
+                f'classes {missing[:5]} are not in the annotation file of the metric, which has '
+                f'{list(ids)[:10]}'
+            )
+        return [ids[name] for name in classes]
+
+    def _detections(self, results: list[Json], kind: str) -> list[Json]:
+        """Return COCO's list of results: one dict a detection."""
+        key = _PARTS[kind]
+        detections = []
+        for record in results:
+            parts = record.get(key)
+            if parts is None and kind == 'bbox' and 'masks' in record:
+                parts = _boxes_of(record['masks'])
+            if parts is None:
+                raise ValueError(
+                    f"metric {kind!r} needs '{key}' in pred_instances; image "
+                    f'{record["img_id"]} has only {sorted(record)}'
+                )
+            scores = record['scores']
+            if kind == 'segm':
+                scores = record.get('mask_scores', scores)
+            for part, score, label in zip(parts, scores, record['labels'], strict=True):
+                detections.append(
+                    {
+                        'image_id': record['img_id'],
+                        'category_id': self.cat_ids[int(label)],
+                        'score': float(score),
+                        **({'segmentation': part} if kind == 'segm' else {'bbox': _xywh(part)}),
+                    }
+                )
+        return detections
+
+    def _write(self, detections: dict[str, list[Json]]) -> None:
+        for kind, content in detections.items():
+            path = Path(f'{self.outfile_prefix}.{kind}.json')
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(content))
+            MMLogger.get_current_instance().info(f'results written to {path}')
+
+    def _evaluate(self, name: str, content: Json, detections: list[Json]) -> dict[str, float]:
+        logger = MMLogger.get_current_instance()
+        images, categories = set(self.img_ids), set(self.cat_ids)
+        targets = sum(
+            one['image_id'] in images
+            and one['category_id'] in categories
+            and not one.get('iscrowd')
+            for one in content.get('annotations', ())
+        )
+        if not targets or not detections:
+            value = 0.0 if targets else float('nan')
+            reason = 'nothing was detected' if targets else 'there is no ground truth'
+            logger.warning(
+                f'{name}: {reason} in {len(images)} images ({targets} objects annotated, '
+                f'{len(detections)} detected): every value is {value}'
+            )
+            return {f'{name}_{key}': value for key in self._keys()}
+        evaluation = evaluate(
+            load_ground_truth(content, self.backend),
+            detections,
+            name,
+            sorted(images),
+            self.cat_ids,
+            self.proposal_nums,
+            self.iou_thrs,
+        )
+        values = average_recalls(evaluation)
+        if name != 'proposal':
+            per_class = self._per_class(evaluation)
+            logger.info(f'{name} by class:\n{_table(per_class)}')
+            values = average_precisions(evaluation) | values
+            if self.classwise:
+                values |= {f'{row}_mAP': column['mAP'] for row, column in per_class.items()}
+        return {f'{name}_{key}': value for key, value in values.items()}
+
+    def _keys(self) -> list[str]:
+        limits = self.proposal_nums
+        nothing = np.zeros((0, 0, 0, 4, len(limits)))
+        empty = Evaluation(nothing, nothing[0], (), tuple(limits), np.zeros(0))
+        return [*average_precisions(empty), *average_recalls(empty)]
+
+    def _per_class(self, evaluation: Evaluation) -> dict[str, dict[str, float]]:
+        return {
+            name: average_precisions(evaluation, evaluation.category_ids.index(category))
+            for name, category in zip(self.dataset_meta['classes'], self.cat_ids, strict=True)
+        }
+
+
+#: Name of an evaluation -> the part of a detection it compares.
+_PARTS = {'segm': 'masks', 'bbox': 'bboxes'}
+
+
+def _numpy(values: Any) -> np.ndarray[Any, Any]:
+    return values.detach().cpu().numpy() if hasattr(values, 'detach') else np.asarray(values)
+
+
+def _encoded(masks: Any) -> list[Json]:
+    """Return masks as RLE with text counts."""
+    from pycocotools import mask as coco_mask
+
+    encoded = []
+    for mask in masks if isinstance(masks, list) else _numpy(masks):
+        if not isinstance(mask, dict):
+            mask = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+        if isinstance(mask['counts'], bytes):
+            mask = {**mask, 'counts': mask['counts'].decode('ascii')}
+        encoded.append(mask)
+    return encoded
+
+
+def _boxes_of(masks: list[Json]) -> list[list[float]]:
+    from pycocotools import mask as coco_mask
+
+    boxes = [coco_mask.toBbox(mask) for mask in masks]
+    return [[float(x), float(y), float(x + w), float(y + h)] for x, y, w, h in boxes]
+
+
+def _xywh(box: Sequence[float]) -> list[float]:
+    x1, y1, x2, y2 = (float(value) for value in box)
+    return [x1, y1, x2 - x1, y2 - y1]
+
+
+def _table(rows: dict[str, dict[str, float]]) -> str:
+    """Return values in percent as text columns; '-' where there is no ground truth."""
+    names = list(next(iter(rows.values())))
+    width = max(len('class'), *(len(row) for row in rows))
+    lines = ['  '.join([f'{"class":<{width}}', *(f'{name:>7}' for name in names)])]
+    for row, values in rows.items():
+        cells = (f'{"-":>7}' if math.isnan(v) else f'{100 * v:>7.1f}' for v in values.values())
+        lines.append('  '.join([f'{row:<{width}}', *cells]))
+    return '\n'.join(lines)
