@@ -3,6 +3,8 @@
 A configuration is a program: reading one runs it. YAML alone is read as plain data.
 """
 
+import argparse
+import ast
 import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,12 +71,85 @@ def read_config(name: str | Path) -> 'Config':
         raise ConfigError(f'{path} cannot be read: {type(error).__name__}: {error}') from error
 
 
+def read_sources(name: str | Path) -> list[tuple[Path, str]]:
+    """Return the text of a configuration and of what it inherits, without running any of it.
+
+    Bases are found where ``_base_`` is written out as a text or a list of texts.
+
+    Args:
+        name: As for :func:`find_config`.
+
+    Returns:
+        Files and their texts, bases first.
+    """
+    path = find_config(name)
+    text = path.read_text(encoding='utf-8')
+    sources: list[tuple[Path, str]] = []
+    for base in _written_bases(path, text):
+        if '::' in base:
+            sources.append((Path(base), '(in another package)\n'))
+        else:
+            sources += read_sources(path.parent / base)
+    return [*dict(sources).items(), (path, text)]
+
+
+def _written_bases(path: Path, text: str) -> list[str]:
+    if path.suffix != '.py':
+        return []
+    try:
+        lines = ast.parse(text).body
+    except SyntaxError as error:
+        raise ConfigError(f'{path}, line {error.lineno}: {error.msg}') from error
+    for line in lines:
+        names = [getattr(t, 'id', '') for t in line.targets] if isinstance(line, ast.Assign) else []
+        if isinstance(line, ast.Assign) and '_base_' in names:
+            try:
+                value = ast.literal_eval(line.value)
+            except ValueError:
+                return []
+            return [value] if isinstance(value, str) else list(value)
+    return []
+
+
 def _read_yaml_as_data() -> None:
     """Make mmengine's YAML reader refuse tags that call Python."""
     import yaml  # type: ignore[import-untyped]  # no stubs in our requirements
     from mmengine.fileio.handlers import yaml_handler
 
     yaml_handler.Loader = yaml.SafeLoader
+
+
+def parse_options(items: list[str] | None, old: list[str] | None = None) -> dict[str, Any]:
+    """Read the ``key=value`` words of ``--cfg-options``.
+
+    Args:
+        items: Words of ``--cfg-options``; values are literals, lists as ``[a,b]``.
+        old: Words of ``--options``, the name this had in mmdet 2, where the port and back-end of
+            a distributed run stood under ``dist_params``.
+
+    Returns:
+        Values by dotted key, for :func:`apply_options`.
+
+    Raises:
+        ConfigError: if a word has no ``=``.
+    """
+    renamed = [
+        f'+env_cfg.dist_cfg.{item.removeprefix("dist_params.")}'
+        if item.startswith('dist_params.')
+        else item
+        for item in old or []
+    ]
+    words = [*renamed, *(items or [])]
+    for word in words:
+        if '=' not in word:
+            raise ConfigError(f'--cfg-options {word}: expected key=value')
+    if not words:
+        return {}
+    from mmengine.config import DictAction
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--options', nargs='+', action=DictAction)
+    return dict(parser.parse_args(['--options', *words]).options)
 
 
 def apply_options(cfg: 'Config', options: dict[str, Any] | None) -> None:

@@ -78,6 +78,8 @@ def run_tool(main: Callable[[], int | None]) -> int:
     """
     try:
         code = main() or DONE
+    except SystemExit as stop:  # argparse has printed what is wrong
+        code = stop.code if isinstance(stop.code, int) else FAILED
     except (Exception, KeyboardInterrupt) as error:
         code = exit_code(error)
         _report(error, code)

@@ -1,0 +1,168 @@
+"""What data can be evaluated by: the words of ``--eval`` and the metrics behind them."""
+
+import difflib
+import os
+from typing import Any
+
+from isda_suite.engine.errors import ConfigError
+from isda_suite.engine.type_checks import arguments_of
+
+_COCO = {
+    word: dict(type='isda_suite.CocoMetric', metric=word) for word in ('segm', 'bbox', 'proposal')
+}
+_LVIS = {word: dict(type='mmdet.LVISMetric', metric=word) for word in ('segm', 'bbox')}
+_SEMANTIC = {
+    word: dict(type='mmseg.IoUMetric', iou_metrics=[word]) for word in ('mIoU', 'mDice', 'mFscore')
+}
+_VIDEO = {
+    'youtube_vis_ap': dict(
+        type='mmdet.YouTubeVISMetric', metric='youtube_vis_ap', format_only=False
+    )
+}
+_VOC = {'mAP': dict(type='mmdet.VOCMetric', metric='mAP', eval_mode='11points')}
+# Data sets of ours say it themselves in a class attribute `evaluators`; these are the base
+# classes of mmdet and mmseg, by name, so that neither library is loaded for the other's data.
+_STOCK: dict[str, dict[str, dict[str, Any]]] = {
+    'CocoDataset': _COCO,
+    'LVISV05Dataset': _LVIS,
+    'XMLDataset': _VOC,
+    'YouTubeVISDataset': _VIDEO,
+    'BaseSegDataset': _SEMANTIC,
+}
+
+
+def innermost_dataset(dataset: Any) -> Any:
+    """Return the configuration of the data set inside wrappers such as ``RepeatDataset``.
+
+    Args:
+        dataset: The configuration of a data set.
+    """
+    while True:
+        if dataset.get('dataset') is not None:
+            dataset = dataset['dataset']
+        elif dataset.get('datasets'):
+            dataset = dataset['datasets'][0]
+        else:
+            return dataset
+
+
+def evaluators_of(dataset: Any) -> dict[str, dict[str, Any]]:
+    """Return the words a data set can be evaluated by and the metric of each.
+
+    Args:
+        dataset: The configuration of a data set; its type is looked up in the default scope.
+    """
+    from mmengine.registry import DATASETS
+
+    with DATASETS.switch_scope_and_registry(None) as registry:
+        kind = dataset['type']
+        found = registry.get(kind) if isinstance(kind, str) else kind
+    own = getattr(found, 'evaluators', None)
+    if own is not None:
+        return dict(own)
+    for base in getattr(found, '__mro__', ()):
+        if base.__name__ in _STOCK:
+            return _STOCK[base.__name__]
+    return {}
+
+
+def choose_evaluators(cfg: Any, words: list[str]) -> list[dict[str, Any]]:
+    """Return metric configurations for ``--eval`` in place of the configured ones.
+
+    Words of the same metric share one. Where the configuration names the same metric already,
+    its other settings (annotation file, limits) stay.
+
+    Args:
+        cfg: A configuration with ``test_dataloader``.
+        words: What to evaluate, e.g. ``['segm', 'bbox']``.
+
+    Raises:
+        ConfigError: if a word does not fit the data, with those that do.
+    """
+    dataset = innermost_dataset(cfg.test_dataloader.dataset)
+    table = evaluators_of(dataset)
+    chosen: list[dict[str, Any]] = []
+    for word in dict.fromkeys(words):
+        if word not in table:
+            raise ConfigError(_unfit(word, table, dataset['type']))
+        _merge(chosen, dict(table[word]))
+    configured = cfg.get('test_evaluator') or []
+    configured = configured if isinstance(configured, list | tuple) else [configured]
+    return [_complete(metric, list(configured), dataset) for metric in chosen]
+
+
+def _unfit(word: str, table: dict[str, Any], kind: Any) -> str:
+    if not table:
+        return (
+            f'--eval {word}: nothing is known about evaluating data of type {kind}; set '
+            'test_evaluator in the configuration and leave --eval out'
+        )
+    near = difflib.get_close_matches(word, table, n=1)
+    hint = f' (did you mean {near[0]}?)' if near else ''
+    return f'--eval {word}: data of type {kind} can be evaluated by {", ".join(table)}{hint}'
+
+
+def _merge(chosen: list[dict[str, Any]], metric: dict[str, Any]) -> None:
+    for other in chosen:
+        if other['type'] == metric['type']:
+            for key, value in metric.items():
+                if other.get(key) != value:
+                    other[key] = _as_list(other.get(key, [])) + _as_list(value)
+            return
+    chosen.append(metric)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def metric_class(metric: Any) -> Any:
+    """Return the class a metric configuration names, looked up in the default scope.
+
+    Args:
+        metric: The configuration of a metric.
+    """
+    from mmengine.registry import METRICS
+
+    kind = metric['type']
+    with METRICS.switch_scope_and_registry(None) as registry:
+        return registry.get(kind) if isinstance(kind, str) else kind
+
+
+def _complete(
+    metric: dict[str, Any], configured: list[dict[str, Any]], dataset: Any
+) -> dict[str, Any]:
+    found = metric_class(metric)
+    for other in configured:
+        if metric_class(other) is found:
+            metric = {**other, 'format_only': False, **metric}
+            if 'format_only' not in arguments_of(found):
+                metric.pop('format_only')
+    given = [other['ann_file'] for other in configured if other.get('ann_file')]
+    if 'ann_file' in arguments_of(found) and not metric.get('ann_file'):
+        own = os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
+        metric['ann_file'] = given[0] if given else own
+    return metric
+
+
+def make_format_only(evaluators: Any, folder: str) -> list[dict[str, Any]]:
+    """Return metric configurations that write result files and compute nothing.
+
+    Args:
+        evaluators: One metric configuration or several.
+        folder: Where the files go unless the configuration says it.
+
+    Raises:
+        ConfigError: if a metric cannot do that.
+    """
+    changed = []
+    for metric in _as_list(evaluators):
+        known = arguments_of(metric_class(metric))
+        if 'format_only' not in known:
+            raise ConfigError(f'--format-only: {metric["type"]} cannot write result files')
+        metric = {**metric, 'format_only': True}
+        place = 'outfile_prefix' if 'outfile_prefix' in known else 'output_dir'
+        if not metric.get(place):
+            metric[place] = os.path.join(folder, 'results')
+        changed.append(metric)
+    return changed

@@ -1,0 +1,135 @@
+"""Write predictions to a file, and draw them."""
+
+import inspect
+import json
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from numpy.typing import NDArray
+
+from isda_suite.checkpoint.atomic import write_atomically
+from isda_suite.engine.errors import ConfigError
+
+_KINDS = ('.json', '.pkl', '.pickle')
+
+
+def check_output_name(path: str | Path) -> None:
+    """Refuse a file of a kind predictions are not written in.
+
+    Raises:
+        ConfigError: naming the kinds.
+    """
+    if Path(path).suffix not in _KINDS:
+        raise ConfigError(f'--out {path}: the file must end with one of {", ".join(_KINDS)}')
+
+
+class PredictionFile(BaseMetric):
+    """Collect the predictions of all ranks and write them into one file.
+
+    The file holds a list with one entry for each image: ``img_id``, ``img_path``, ``size_hw``,
+    and ``instances`` (a list of ``label``, ``score``, ``bbox`` as xyxy in pixels, and
+    ``segmentation`` as COCO RLE where there are masks) or ``sem_seg`` (COCO RLE by class).
+
+    Args:
+        path: Ends with ``.json`` or ``.pkl``.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__(collect_device='cpu')
+        self.path = Path(path)
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Keep the predictions of one batch in plain form."""
+        self.results += [_plain(sample) for sample in data_samples]
+
+    def compute_metrics(self, results: list[Any]) -> dict[str, float]:
+        """Write the file; there is nothing to compute."""
+        with write_atomically(self.path, text=self.path.suffix == '.json') as file:
+            if self.path.suffix == '.json':
+                json.dump(results, file)
+            else:
+                pickle.dump(results, file)
+        print(f'predictions of {len(results)} images are in {self.path}')
+        return {}
+
+
+def _plain(sample: dict[str, Any]) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        'img_id': sample.get('img_id'),
+        'img_path': sample.get('img_path'),
+        'size_hw': [int(side) for side in sample['ori_shape'][:2]],
+    }
+    instances = sample.get('pred_instances')
+    if instances is not None:
+        entry['instances'] = _plain_instances(instances)
+    semantic = sample.get('pred_sem_seg')
+    if semantic is not None:
+        classes = _array(semantic['data']).squeeze()
+        entry['sem_seg'] = {str(c): _encode(classes == c) for c in np.unique(classes).tolist()}
+    return entry
+
+
+def _plain_instances(instances: dict[str, Any]) -> list[dict[str, Any]]:
+    labels = _array(instances['labels']).tolist()
+    columns: dict[str, list[Any]] = {'label': labels, 'score': _array(instances['scores']).tolist()}
+    if instances.get('bboxes') is not None:
+        columns['bbox'] = _array(instances['bboxes']).tolist()
+    if instances.get('masks') is not None:
+        columns['segmentation'] = [_encode(_array(mask)) for mask in instances['masks']]
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _array(value: Any) -> NDArray[Any]:
+    return value.detach().cpu().numpy() if hasattr(value, 'detach') else np.asarray(value)
+
+
+def _encode(mask: NDArray[Any]) -> dict[str, Any]:
+    from pycocotools import mask as coco_mask
+
+    code = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {'size': [int(side) for side in code['size']], 'counts': code['counts'].decode()}
+
+
+class DrawPredictions(Hook):
+    """Write a picture of each tested image with its predictions, through the visualizer.
+
+    Args:
+        folder: Where the pictures go.
+        score_thr: Instances below this score are left out.
+    """
+
+    def __init__(self, folder: str | Path, score_thr: float) -> None:
+        self.folder = Path(folder)
+        self.score_thr = score_thr
+        self._used: set[str] = set()
+
+    def after_test_iter(
+        self,
+        runner: Any,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Sequence[Any] | None = None,
+    ) -> None:
+        """Draw the images of one batch."""
+        import mmcv
+
+        draw = runner.visualizer.add_datasample
+        known = inspect.signature(draw).parameters
+        options = {'pred_score_thr': self.score_thr} if 'pred_score_thr' in known else {}
+        for sample in outputs or []:
+            image = mmcv.imread(sample.img_path, channel_order='rgb')
+            name = self._name(sample)
+            draw(name, image, data_sample=sample.cpu(), out_file=str(self.folder / name), **options)
+
+    def _name(self, sample: Any) -> str:
+        stem = Path(sample.img_path).stem
+        if stem in self._used:
+            stem = f'{stem}_{sample.metainfo.get("img_id", len(self._used))}'
+        self._used.add(stem)
+        return f'{stem}.png'

@@ -1,0 +1,151 @@
+"""Evaluate a checkpoint on the test data of a configuration."""
+
+from pathlib import Path
+from typing import Any
+
+from isda_suite.apis.evaluation import choose_evaluators, innermost_dataset, make_format_only
+from isda_suite.engine.config_checks import check_paths, check_work_dir, require_parts
+from isda_suite.engine.errors import ConfigError
+from isda_suite.engine.launch import build_runner, explained, load_config, prepare_run
+
+
+# One argument for each flag of tools/test.py, so more than seven.
+def evaluate(
+    config: Any,
+    checkpoint: str | Path,
+    eval: list[str] | None = None,
+    out: str | Path | None = None,
+    format_only: bool = False,
+    show_dir: str | Path | None = None,
+    show_score_thr: float = 0.3,
+    tta: bool = False,
+    cfg_options: dict[str, Any] | None = None,
+    launcher: str = 'none',
+    trust_checkpoint: bool = False,
+    work_dir: str | Path | None = None,
+) -> dict[str, Any]:
+    """Evaluate a checkpoint, print one table and return its numbers.
+
+    Args:
+        config: A configuration file, its bare name, or a ``Config``.
+        checkpoint: The weights; they must fit the model completely.
+        eval: What to evaluate instead of the configured metrics, e.g. ``['segm', 'bbox']``.
+        out: File for the predictions, ``.json`` or ``.pkl``.
+        format_only: Write result files for an evaluation server and compute nothing.
+        show_dir: Folder for pictures of the predictions.
+        show_score_thr: Scores below this are not drawn.
+        tta: Test-time augmentation as the configuration defines it.
+        cfg_options: Values to set in the configuration, by dotted key.
+        launcher: What started the processes: ``none``, ``pytorch``, ``slurm``, ``mpi``.
+        trust_checkpoint: Let the checkpoint run code while it is read.
+        work_dir: Folder for logs; None takes the configuration's, else ``work_dirs/NAME``.
+
+    Returns:
+        The metrics by name.
+
+    Raises:
+        ConfigError: if the configuration or an argument cannot work.
+        CheckpointError: if the checkpoint is damaged or of another model.
+    """
+    from isda_suite.apis.predictions import DrawPredictions, PredictionFile, check_output_name
+
+    cfg = load_config(config, cfg_options, work_dir)
+    require_parts(cfg, ['model', 'test_dataloader', 'test_cfg'], 'testing')
+    check_work_dir(cfg.work_dir)
+    if out is not None:
+        check_output_name(out)
+    check_paths(cfg, ['test_dataloader'], weights=False, checkpoint=str(checkpoint))
+    prepare_run(cfg, launcher, trust_checkpoint)
+    _set_up_test(cfg, eval, format_only, tta)
+    runner = build_runner(cfg)
+    with explained(cfg):
+        _require_ground_truth(runner)
+    _load(runner, checkpoint, trust_checkpoint)
+    if out is not None:
+        runner.test_evaluator.metrics.append(PredictionFile(out))
+    if show_dir is not None:
+        runner.register_hook(DrawPredictions(Path(show_dir).absolute(), show_score_thr))
+    metrics = dict(runner.test())
+    print_table(metrics, f'{checkpoint} on {_data_name(cfg)}')
+    return metrics
+
+
+def _set_up_test(cfg: Any, words: list[str] | None, format_only: bool, tta: bool) -> None:
+    from mmengine.registry import DefaultScope
+
+    from isda_suite.compat.warning_filters import quiet_imports
+    from isda_suite.engine.type_checks import check_types
+
+    # A strategy for training (FSDP, DeepSpeed) has no part in a test.
+    cfg.pop('runner_type', None)
+    cfg.pop('strategy', None)
+    cfg.load_from, cfg.resume = None, False
+    if tta:
+        _set_up_tta(cfg)
+    with quiet_imports():
+        check_types(cfg)
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
+        if words:
+            cfg.test_evaluator = choose_evaluators(cfg, words)
+        if format_only:
+            require_parts(cfg, ['test_evaluator'], '--format-only')
+            cfg.test_evaluator = make_format_only(cfg.test_evaluator, cfg.work_dir)
+    require_parts(cfg, ['test_evaluator'], 'testing without --eval')
+
+
+def _set_up_tta(cfg: Any) -> None:
+    if cfg.get('tta_model') is None or cfg.get('tta_pipeline') is None:
+        raise ConfigError(
+            f'--tta: {cfg.filename} defines no tta_model and tta_pipeline. Methods that predict '
+            'by queries (ISDA) have none, because the queries of two views of an image do not '
+            'correspond'
+        )
+    cfg.model = dict(**cfg.tta_model, module=cfg.model)
+    innermost_dataset(cfg.test_dataloader.dataset)['pipeline'] = cfg.tta_pipeline
+
+
+def _require_ground_truth(runner: Any) -> None:
+    for metric in runner.test_loop.evaluator.metrics:
+        truth = getattr(metric, '_coco_api', None)
+        formats = getattr(metric, 'format_only', False)
+        if truth is not None and not formats and not truth.dataset.get('annotations'):
+            raise ConfigError(
+                'the annotation file of the test data holds no annotations, so nothing can be '
+                'evaluated (COCO test-dev is such data); write result files with --format-only, '
+                'or test on the validation data'
+            )
+
+
+def _load(runner: Any, checkpoint: str | Path, trust: bool) -> None:
+    from mmengine.model import BaseTTAModel, is_model_wrapper
+
+    from isda_suite.checkpoint.load import load_into
+
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    if isinstance(model, BaseTTAModel):
+        model = model.module
+    classes = getattr(runner.test_dataloader.dataset, 'metainfo', {}).get('classes')
+    load_into(model, checkpoint, strict=True, trust=trust, classes=classes)
+
+
+def _data_name(cfg: Any) -> str:
+    dataset = innermost_dataset(cfg.test_dataloader.dataset)
+    return str(dataset.get('ann_file') or dataset.get('data_root') or dataset['type'])
+
+
+def print_table(metrics: dict[str, Any], title: str) -> None:
+    """Print metrics as one table, from the first process only.
+
+    Args:
+        metrics: Numbers by name.
+        title: What they are of.
+    """
+    from mmengine.dist import is_main_process
+
+    if not is_main_process() or not metrics:
+        return
+    width = max(len(name) for name in metrics)
+    print(f'\n{title}\n{"-" * (width + 12)}')
+    for name, value in metrics.items():
+        shown = f'{value:10.4f}' if isinstance(value, float) else f'{value!s:>10}'
+        print(f'{name:<{width}}  {shown}')

@@ -1,0 +1,135 @@
+"""Train a model from a configuration."""
+
+from pathlib import Path
+from typing import Any
+
+from isda_suite.engine.config_checks import check_paths, check_work_dir, require_parts
+from isda_suite.engine.errors import ConfigError
+from isda_suite.engine.launch import (
+    build_runner,
+    explained,
+    is_first_process,
+    load_config,
+    prepare_run,
+)
+
+
+# One argument for each flag of tools/train.py, so more than seven.
+def train(
+    config: Any,
+    work_dir: str | Path | None = None,
+    resume: str | Path | bool | None = None,
+    amp: bool = False,
+    auto_scale_lr: bool = False,
+    seed: int | None = None,
+    deterministic: bool = False,
+    cfg_options: dict[str, Any] | None = None,
+    launcher: str = 'none',
+    trust_checkpoint: bool = False,
+) -> Any:
+    """Train a model; everything that can be checked is checked before the model is built.
+
+    Args:
+        config: A configuration file, its bare name (``isda_sample``), or a ``Config``.
+        work_dir: Folder for logs and checkpoints; None takes the configuration's, else
+            ``work_dirs/NAME``.
+        resume: ``'auto'`` or True continues from the newest checkpoint of the work dir, or
+            starts if there is none; a path continues from that checkpoint.
+        amp: Mixed precision: float16 on a GPU, bfloat16 on the CPU.
+        auto_scale_lr: Scale the learning rate with the number of images per step.
+        seed: Seed of all random numbers; None draws one.
+        deterministic: Use deterministic algorithms only.
+        cfg_options: Values to set in the configuration, by dotted key.
+        launcher: What started the processes: ``none``, ``pytorch``, ``slurm``, ``mpi``.
+        trust_checkpoint: Let checkpoints run code while they are read.
+
+    Returns:
+        mmengine's runner after the training, with ``model`` and ``message_hub``.
+
+    Raises:
+        ConfigError: if the configuration or an argument cannot work.
+        DataError: if the annotations are wrong.
+        NonFiniteLossError: if a loss became NaN or infinite.
+    """
+    cfg = load_config(config, cfg_options, work_dir)
+    parts = ['model', 'train_dataloader', 'train_cfg', 'optim_wrapper']
+    require_parts(cfg, parts, 'training')
+    check_work_dir(cfg.work_dir)
+    _set_resume(cfg, resume)
+    resumed = str(resume) if cfg.resume and cfg.load_from else None
+    check_paths(cfg, ['train_dataloader', 'val_dataloader'], resume=resumed)
+    _set_optimisation(cfg, amp, auto_scale_lr)
+    _set_randomness(cfg, seed, deterministic)
+    prepare_run(cfg, launcher, trust_checkpoint)
+    _check_types_and_annotations(cfg)
+    runner = build_runner(cfg)
+    if cfg.resume and not cfg.load_from:
+        _say_if_nothing_to_resume(runner)
+    with explained(cfg):
+        runner.train()
+    return runner
+
+
+def _set_resume(cfg: Any, resume: str | Path | bool | None) -> None:
+    if resume is None or resume is False:
+        cfg.resume = cfg.get('resume', False)
+    elif resume is True or str(resume) == 'auto':
+        cfg.resume, cfg.load_from = True, None
+    else:
+        cfg.resume, cfg.load_from = True, str(resume)
+
+
+def _set_optimisation(cfg: Any, amp: bool, auto_scale_lr: bool) -> None:
+    if auto_scale_lr:
+        if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
+            raise ConfigError(
+                f'--auto-scale-lr: {cfg.filename} has no auto_scale_lr.base_batch_size, the '
+                'number of images per step its learning rate is for; add '
+                'auto_scale_lr=dict(enable=False, base_batch_size=…)'
+            )
+        cfg.auto_scale_lr.enable = True
+    kind = str(cfg.optim_wrapper.get('type', ''))
+    # mmengine's own wrapper refuses the CPU; ours is the same on a GPU.
+    if amp or kind.rpartition('.')[2] == 'AmpOptimWrapper':
+        from isda_suite.engine.amp import use_amp
+
+        use_amp(cfg.optim_wrapper)
+
+
+def _set_randomness(cfg: Any, seed: int | None, deterministic: bool) -> None:
+    randomness = dict(cfg.get('randomness') or {})
+    if seed is not None:
+        randomness['seed'] = seed
+    randomness.setdefault('seed', None)
+    if deterministic:
+        randomness['deterministic'] = True
+    cfg.randomness = randomness
+
+
+def _check_types_and_annotations(cfg: Any) -> None:
+    from mmengine.registry import DefaultScope
+
+    from isda_suite.compat.warning_filters import quiet_imports
+    from isda_suite.engine.type_checks import check_types
+
+    with quiet_imports():
+        check_types(cfg)
+    if not is_first_process():
+        return
+    from isda_suite.datasets.checks import check_annotations
+
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
+        for name in ('train_dataloader', 'val_dataloader'):
+            if cfg.get(name) is not None:
+                notes = [report.notes() for report in check_annotations(cfg[name].dataset)]
+                print(*filter(None, notes), sep='\n', end='')
+
+
+def _say_if_nothing_to_resume(runner: Any) -> None:
+    from mmengine.runner import find_latest_checkpoint
+
+    if find_latest_checkpoint(runner.work_dir) is None:
+        runner.logger.warning(
+            f'--resume: there is no checkpoint in {runner.work_dir} yet, training starts from the '
+            'beginning'
+        )

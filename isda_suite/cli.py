@@ -1,0 +1,86 @@
+"""One command for every tool: ``python -m isda_suite COMMAND ARGUMENTS``."""
+
+import difflib
+import runpy
+import sys
+from collections.abc import Sequence
+
+from isda_suite.engine.exit_codes import DONE, WRONG_COMMAND
+from isda_suite.resources import resource_root
+
+_PROGRAM = 'python -m isda_suite'
+# Command, its script, and what it does. The scripts are the ones of the repository; a wheel
+# carries copies.
+_COMMANDS: dict[str, tuple[str, str]] = {
+    'train': ('tools/train.py', 'train a model from a configuration'),
+    'test': ('tools/test.py', 'evaluate a checkpoint'),
+    'predict': ('demo/image_demo.py', 'run a model on images'),
+    'check-data': ('tools/check_dataset.py', 'find everything wrong in a data set'),
+    'browse': ('tools/browse_dataset.py', 'draw what the model gets to see in training'),
+    'convert': ('tools/convert_checkpoint.py', 'convert a checkpoint of other code'),
+    'fps': ('tools/fps_test.py', 'measure speed and memory'),
+    'print-config': ('tools/print_config.py', 'show a configuration with its bases merged'),
+    'download': ('tools/misc/download_dataset.py', 'download a data set'),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the script of a command with the remaining arguments.
+
+    Args:
+        arguments: Command and its arguments; None takes those of the process.
+
+    Returns:
+        The exit code.
+    """
+    command, *rest = list(sys.argv[1:] if arguments is None else arguments) or ['--help']
+    if command in ('-h', '--help', 'help'):
+        print(_help())
+        return DONE
+    if command == '--version':
+        from isda_suite import __version__
+
+        print(__version__)
+        return DONE
+    if command not in _COMMANDS:
+        near = difflib.get_close_matches(command, _COMMANDS, n=1)
+        hint = f', did you mean {near[0]!r}?' if near else ''
+        print(f'error: unknown command {command!r}{hint}\n\n{_help()}', file=sys.stderr)
+        return WRONG_COMMAND
+    return _run(command, rest)
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    script = resource_root() / _COMMANDS[command][0]
+    if not script.is_file():
+        print(
+            f'error: {script} is missing: the installation is incomplete, install isda_suite again',
+            file=sys.stderr,
+        )
+        return WRONG_COMMAND
+    before = sys.argv
+    sys.argv = [f'{_PROGRAM} {command}', *arguments]
+    try:
+        runpy.run_path(str(script), run_name='__main__')
+    except SystemExit as stop:
+        if isinstance(stop.code, str):
+            raise
+        return stop.code or DONE
+    finally:
+        sys.argv = before
+    return DONE
+
+
+def _help() -> str:
+    width = max(map(len, _COMMANDS))
+    lines = [f'  {name:<{width}}  {text}' for name, (_, text) in _COMMANDS.items()]
+    return '\n'.join(
+        [
+            f'usage: {_PROGRAM} COMMAND [ARGUMENTS]',
+            '',
+            *lines,
+            '',
+            f'{_PROGRAM} COMMAND --help shows the arguments of a command; '
+            'python -m isda_suite.ops shows the operators in use.',
+        ]
+    )

@@ -1,0 +1,185 @@
+"""The start of a run: what must hold before mmengine's runner is made, and its making."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from isda_suite.engine.config_checks import check_keys
+from isda_suite.engine.config_file import apply_options, read_config
+from isda_suite.engine.errors import ConfigError
+from isda_suite.engine.type_checks import explain_build_error
+
+LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+# On in every run, also with configurations that know nothing of them. `name=None` in
+# default_hooks switches one off.
+_HOOKS = {
+    'finite_loss': 'isda_suite.FiniteLossHook',
+    'class_count': 'isda_suite.ClassCountHook',
+    'progress': 'isda_suite.ProgressHook',
+}
+
+
+def load_config(
+    config: Any, cfg_options: dict[str, Any] | None = None, work_dir: str | Path | None = None
+) -> Any:
+    """Read a configuration, check its keys, and set what the command line overrides.
+
+    Args:
+        config: A file or name as for :func:`.config_file.find_config`, or a ``Config``, which is
+            copied.
+        cfg_options: As for :func:`.config_file.apply_options`.
+        work_dir: Folder for logs and checkpoints; None takes the configuration's, else
+            ``work_dirs/NAME`` in the working directory.
+
+    Returns:
+        The ``Config``.
+
+    Raises:
+        ConfigError: if it cannot be read or has unknown keys.
+    """
+    from copy import deepcopy
+
+    cfg = read_config(config) if isinstance(config, str | Path) else deepcopy(config)
+    check_keys(cfg)
+    apply_options(cfg, cfg_options)
+    if work_dir is not None:
+        cfg.work_dir = str(work_dir)
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(cfg.filename or 'run').stem)
+    return cfg
+
+
+def prepare_run(cfg: Any, launcher: str = 'none', trust_checkpoint: bool = False) -> None:
+    """Set up the process and the configuration for this machine.
+
+    Known noise of libraries is silenced; checkpoints are read as data from here on; on a machine
+    without a GPU the ranks talk through gloo, and what needs a GPU is configured away.
+
+    Args:
+        cfg: Changed in place.
+        launcher: What started the processes: one of :data:`LAUNCHERS`.
+        trust_checkpoint: Let checkpoints run code.
+
+    Raises:
+        ConfigError: if the launcher is unknown or did not start this process.
+    """
+    import torch
+
+    from isda_suite.checkpoint.safe_load import install_safe_loading
+    from isda_suite.compat.warning_filters import filter_known_warnings
+
+    if launcher not in LAUNCHERS:
+        raise ConfigError(f'launcher must be one of {", ".join(LAUNCHERS)}, got {launcher!r}')
+    _require_launcher(launcher)
+    filter_known_warnings()
+    install_safe_loading(trust_checkpoint)
+    cfg.launcher = launcher
+    if cfg.get('env_cfg') is None:
+        cfg.env_cfg = dict(dist_cfg=dict(backend='nccl'))
+    _add_hooks(cfg)
+    if not torch.cuda.is_available():
+        _fit_cpu(cfg, launcher)
+
+
+_LAUNCHER_VARIABLE = {
+    'pytorch': ('RANK', 'tools/dist_train.sh (torchrun)'),
+    'slurm': ('SLURM_PROCID', 'tools/slurm_train.sh (srun)'),
+    'mpi': ('OMPI_COMM_WORLD_RANK', 'mpirun'),
+}
+
+
+def _require_launcher(launcher: str) -> None:
+    variable, starter = _LAUNCHER_VARIABLE.get(launcher, ('', ''))
+    if variable and variable not in os.environ:
+        raise ConfigError(
+            f'--launcher {launcher} is for processes started by {starter}: {variable} is not in '
+            'the environment; leave --launcher out for a single process'
+        )
+
+
+def is_first_process() -> bool:
+    """Say whether this is rank 0 of a run, before the ranks are connected."""
+    for variable in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
+        if variable in os.environ:
+            return os.environ[variable] == '0'
+    return True
+
+
+def _add_hooks(cfg: Any) -> None:
+    hooks = cfg.get('default_hooks') or {}
+    for name, kind in _HOOKS.items():
+        hooks.setdefault(name, dict(type=kind))
+        # mmengine takes None only for the hooks it knows itself.
+        if hooks[name] is None:
+            hooks.pop(name)
+    cfg.default_hooks = hooks
+
+
+def _fit_cpu(cfg: Any, launcher: str) -> None:
+    for name in _LOADERS:
+        loader = cfg.get(name)
+        if loader is not None and loader.get('pin_memory'):
+            loader['pin_memory'] = False
+    if launcher != 'none':
+        _start_cpu_ranks(cfg, launcher)
+
+
+def _start_cpu_ranks(cfg: Any, launcher: str) -> None:
+    from isda_suite.compat.gloo import (
+        cpu_ddp_wrapper_cfg,
+        start_gloo_without_gpu,
+        without_sync_bn,
+    )
+
+    dist_cfg = cfg.env_cfg.get('dist_cfg') or {}
+    if not start_gloo_without_gpu(
+        launcher, timeout_s=dist_cfg.get('timeout', 1800), port=dist_cfg.get('port')
+    ):
+        return
+    # Synchronised batch normalisation exists for GPUs only.
+    cfg.model = without_sync_bn(cfg.model)
+    cfg.sync_bn = None
+    wrapper = cpu_ddp_wrapper_cfg()
+    if cfg.get('find_unused_parameters'):
+        wrapper['find_unused_parameters'] = True
+    strategy = cfg.get('strategy')
+    if strategy is not None:
+        strategy['model_wrapper'] = wrapper
+    else:
+        cfg.model_wrapper_cfg = wrapper
+
+
+@contextmanager
+def explained(cfg: Any) -> Iterator[None]:
+    """Turn errors about unknown types and arguments inside the block into :class:`ConfigError`.
+
+    Args:
+        cfg: The configuration that is being built.
+    """
+    try:
+        yield
+    except (TypeError, KeyError) as error:
+        better = explain_build_error(cfg, error)
+        if better is None:
+            raise
+        raise better from error
+
+
+def build_runner(cfg: Any) -> Any:
+    """Make the runner a configuration asks for: ``Runner`` or what ``runner_type`` names.
+
+    Raises:
+        ConfigError: if a class does not exist or does not take an argument.
+    """
+    from mmengine.registry import RUNNERS
+    from mmengine.runner import Runner
+
+    from isda_suite.compat.warning_filters import filter_known_log_lines
+
+    with explained(cfg):
+        runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    filter_known_log_lines(runner.logger)
+    return runner

@@ -1,0 +1,58 @@
+"""Show a configuration with its bases merged.
+
+A configuration is a program: showing it merged runs it. ``--safe`` shows the files as they are
+written, without running anything.
+"""
+
+import argparse
+import sys
+
+from isda_suite.engine.exit_codes import run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='file, or bare name of a shipped configuration')
+    parser.add_argument(
+        '--safe', action='store_true', help='show the text of the files, run nothing'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        metavar='KEY=VALUE',
+        help='change values of the configuration; +KEY=VALUE adds one; lists as KEY=[a,b]',
+    )
+    args = parser.parse_args()
+    if args.safe and args.cfg_options:
+        parser.error('--cfg-options needs the merged configuration, --safe does not make one')
+    return args
+
+
+def main() -> None:
+    """Print the configuration."""
+    args = parse_args()
+    from isda_suite.engine.config_file import (
+        apply_options,
+        parse_options,
+        read_config,
+        read_sources,
+    )
+
+    if args.safe:
+        for path, text in read_sources(args.config):
+            print(f'# ---- {path}\n{text}')
+        return
+    from isda_suite.engine.config_checks import check_keys
+
+    cfg = read_config(args.config)
+    check_keys(cfg)
+    apply_options(cfg, parse_options(args.cfg_options))
+    print(cfg.pretty_text)
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))

@@ -1,0 +1,85 @@
+"""Train a model from a configuration.
+
+Exit codes: 0 done, 2 wrong command or configuration, 3 wrong data, 4 non-finite loss,
+75 preempted after a saved checkpoint, 1 anything else.
+"""
+
+import argparse
+import os
+import sys
+
+from isda_suite.engine.exit_codes import run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='file, or bare name of a shipped configuration')
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints (work_dirs/NAME)')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='PATH',
+        help='continue from a checkpoint; without a path from the newest one of the work dir',
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on a CPU'
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the number of images per step',
+    )
+    parser.add_argument('--seed', type=int, help='seed of all random numbers')
+    parser.add_argument(
+        '--deterministic', action='store_true', help='use deterministic algorithms only'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        metavar='KEY=VALUE',
+        help='change values of the configuration; +KEY=VALUE adds one; lists as KEY=[a,b]',
+    )
+    parser.add_argument('--options', nargs='+', action='extend', help=argparse.SUPPRESS)
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='who started the processes (dist_train.sh and slurm_train.sh set it)',
+    )
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='let checkpoints run code while they are read; only for files of a known origin',
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train."""
+    args = parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    from isda_suite.apis.train import train
+    from isda_suite.engine.config_file import parse_options
+
+    train(
+        args.config,
+        work_dir=args.work_dir,
+        resume=args.resume,
+        amp=args.amp,
+        auto_scale_lr=args.auto_scale_lr,
+        seed=args.seed,
+        deterministic=args.deterministic,
+        cfg_options=parse_options(args.cfg_options, args.options),
+        launcher=args.launcher,
+        trust_checkpoint=args.trust_checkpoint,
+    )
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))
