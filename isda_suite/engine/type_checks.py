@@ -259,7 +259,7 @@ def _class_named(name: str) -> Any:
 
 
 def _all_classes(registry: Any) -> Iterator[Any]:
-    if hasattr(registry, 'module_dict'):
+    if hasattr(registry, 'module_dict') and not isinstance(registry, type):
         yield from registry.module_dict.values()
         for child in registry.children.values():
             yield from _all_classes(child)
