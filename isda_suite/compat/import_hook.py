@@ -14,6 +14,8 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from .late_import import repair_late_imports
+
 EXTENSION_NAME = 'mmcv._ext'
 """The one module name the hook answers for."""
 
@@ -53,9 +55,15 @@ class StandInFinder(MetaPathFinder):
 
 
 def install_import_hook() -> None:
-    """Append the finder to ``sys.meta_path``; a second call changes nothing."""
-    if not any(isinstance(finder, StandInFinder) for finder in sys.meta_path):
-        sys.meta_path.append(StandInFinder())
+    """Append the finder to ``sys.meta_path``; a second call changes nothing.
+
+    Modules of mmdet and mmseg that were imported before, with fallbacks instead of operators, get
+    the operators now.
+    """
+    if any(isinstance(finder, StandInFinder) for finder in sys.meta_path):
+        return
+    sys.meta_path.append(StandInFinder())
+    repair_late_imports()
 
 
 def stand_in_is_used() -> bool:
