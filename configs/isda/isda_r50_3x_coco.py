@@ -100,9 +100,7 @@ model = dict(
         num_kernel_fcs=2,
         position_mode='logit',  # 'none': the ablation without the reference point in the kernel
         target_down='bilinear',  # 'area' keeps objects that bilinear sampling loses
-        loss_cls=dict(
-            type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0
-        ),
+        loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
         loss_mask=dict(
             type='DiceLoss',
             use_sigmoid=True,

@@ -1,7 +1,7 @@
 # Swin-T; not in the paper.
 _base_ = ['./isda_r50_8xb1-36e_coco.py']
 
-pretrained = 'https://github.com/SwinTransformer/storage/releases/download/v1.0.0/swin_tiny_patch4_window7_224.pth'  # noqa: E501
+pretrained = 'https://github.com/SwinTransformer/storage/releases/download/v1.0.0/swin_tiny_patch4_window7_224.pth'
 model = dict(
     backbone=dict(
         _delete_=True,

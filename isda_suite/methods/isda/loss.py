@@ -67,7 +67,7 @@ def downsample_masks(masks: np.ndarray | Tensor, size_hw: tuple[int, int], mode:
     if mode not in TARGET_DOWN:
         raise ValueError(f'target_down: expected one of {TARGET_DOWN}, got {mode!r}')
     masks = torch.as_tensor(masks)
-    g, h, w = masks.shape
+    h, w = masks.shape[1:]
     cells = (-(-h // 4), -(-w // 4))
     if cells[0] > size_hw[0] or cells[1] > size_hw[1]:
         raise ValueError(

@@ -5,6 +5,8 @@ from mmdet.structures import DetDataSample
 from mmengine import Config
 from mmengine.registry import init_default_scope
 
+from isda_suite.checkpoint.renaming import convert_state_dict
+from isda_suite.methods.isda.convert import ORIGINAL
 from isda_suite.registry import MODELS
 from isda_suite.resources import resource_root
 
@@ -25,9 +27,7 @@ def model_config(c):
         in_channels=c['mask_feat_in_channels'], feat_channels=c['mask_feat_channels'],
         out_channels=c['mask_feat_out_channels'], norm_cfg=groups,
     )  # fmt: skip
-    ffn = dict(
-        embed_dims=c['embed_dims'], feedforward_channels=c['ffn_channels'], ffn_drop=0.1
-    )
+    ffn = dict(embed_dims=c['embed_dims'], feedforward_channels=c['ffn_channels'], ffn_drop=0.1)
     points = dict(
         embed_dims=c['embed_dims'], num_heads=c['num_heads'], num_levels=c['num_levels'],
         num_points=c['num_points'],
@@ -36,9 +36,7 @@ def model_config(c):
         cfg[part].num_layers = c[f'{part}_layers']
         cfg[part].layer_cfg[key].update(points)
         cfg[part].layer_cfg.ffn_cfg.update(ffn)
-    cfg.decoder.layer_cfg.self_attn_cfg.update(
-        embed_dims=c['embed_dims'], num_heads=c['num_heads']
-    )
+    cfg.decoder.layer_cfg.self_attn_cfg.update(embed_dims=c['embed_dims'], num_heads=c['num_heads'])
     cfg.positional_encoding.update(
         num_feats=c['pos_num_feats'], temperature=c['pos_temperature'],
         normalize=c['pos_normalize'], offset=c['pos_offset'],
@@ -65,13 +63,13 @@ def model_config(c):
 
 def build_isda(c, params=None):
     """Build the detector of a golden file's settings; load parameters under original names."""
-    from isda_suite.methods.isda.convert import from_original
-
     init_default_scope('mmdet')
     model = MODELS.build(model_config(c)).eval()
     if params is not None:
         state = {name: torch.from_numpy(value) for name, value in params.items()}
-        missing, unexpected = model.load_state_dict(from_original(state), strict=False)
+        missing, unexpected = model.load_state_dict(
+            convert_state_dict(state, ORIGINAL)[0], strict=False
+        )
         # Files of a part hold the parameters of that part only.
         parts = {name.split('.')[0] for name in params}
         absent = tuple(f'{part}.' for part in ('backbone', 'neck') if part not in parts)
@@ -86,9 +84,12 @@ def build_head(c):
     cfg = model_config(c)
     return MODELS.build(
         dict(
-            cfg.bbox_head, train_cfg=cfg.train_cfg, test_cfg=cfg.test_cfg,
-            num_pred_layer=c['decoder_layers'], share_pred_layer=True,
-        )  # fmt: skip
+            cfg.bbox_head,
+            train_cfg=cfg.train_cfg,
+            test_cfg=cfg.test_cfg,
+            num_pred_layer=c['decoder_layers'],
+            share_pred_layer=True,
+        )
     )
 
 
