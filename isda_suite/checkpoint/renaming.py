@@ -83,7 +83,6 @@ class ConversionReport:
         new: Target names that got none; ``None`` if the target's names are not known.
         unused: Source names the table drops.
         mismatched: Target names whose tensor has another shape; they count as filled.
-        foreign: Target names the target model does not have.
     """
 
     style: str
@@ -91,7 +90,6 @@ class ConversionReport:
     new: list[str] | None
     unused: list[str]
     mismatched: list[ShapeMismatch] = field(default_factory=list)
-    foreign: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         """Write the counts with groups of names."""
@@ -176,7 +174,7 @@ def convert_state_dict(
             f'{len(unmatched)} names are unknown to the style {table.style!r}: '
             f'{first_names(unmatched)}'
         )
-    return result, _report(table.style, result, unused, target_shapes)
+    return result, account_for(table.style, result, unused, target_shapes)
 
 
 def drop_class_layer(
@@ -267,20 +265,34 @@ def _equal(tensors: Sequence[Tensor]) -> bool:
     return all(t.shape == tensors[0].shape and torch.equal(t, tensors[0]) for t in tensors[1:])
 
 
-def _report(
+def account_for(
     style: str,
     result: Mapping[str, Tensor],
     unused: list[str],
     shapes: Mapping[str, tuple[int, ...]] | None,
 ) -> ConversionReport:
+    """Compare renamed entries with the model they are for.
+
+    Args:
+        style: Style of the source.
+        result: Renamed entries.
+        unused: Source names without a place in the result.
+        shapes: Name and shape of every entry of the model, ``None`` if it is not known.
+
+    Returns:
+        The report.
+
+    Raises:
+        CheckpointError: if the model lacks a name.
+    """
     report = ConversionReport(style, list(result), None, unused)
     if shapes is None:
         return report
-    report.foreign = [name for name in result if name not in shapes]
-    if report.foreign:
+    foreign = [name for name in result if name not in shapes]
+    if foreign:
         raise CheckpointError(
-            f'the target model has no entry for {len(report.foreign)} converted names: '
-            f'{first_names(report.foreign)}'
+            f'the target model has no entry for {len(foreign)} converted names: '
+            f'{first_names(foreign)}'
         )
     report.new = [name for name in shapes if name not in result]
     report.mismatched = [

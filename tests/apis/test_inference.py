@@ -64,7 +64,9 @@ def test_files_patterns_arrays_and_batches_give_the_same(model, folder):
         (arrays, 1),
         (str(files[0]), 1),
     ]:
-        for got, want in zip(predict(model, images, 0.0, batch_size, False), expected):
+        for got, want in zip(
+            predict(model, images, 0.0, batch_size, False), expected, strict=False
+        ):
             assert torch.equal(got.pred_instances.scores, want.pred_instances.scores)
             assert torch.equal(got.pred_instances.masks, want.pred_instances.masks)
     same_size = predict(model, [files[0]] * 3, batch_size=2, progress=False)
@@ -118,7 +120,7 @@ def test_a_fault_of_a_later_step_is_not_blamed_on_the_image(tmp_path, folder):
 
 
 def test_what_is_no_image_is_refused(folder, tmp_path):
-    with pytest.raises(DataError, match='no image .*absent'):
+    with pytest.raises(DataError, match=r'no image .*absent'):
         find_images(tmp_path / 'absent.png')
     with pytest.raises(DataError, match='no file here ends with'):
         find_images(tmp_path)

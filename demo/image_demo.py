@@ -1,0 +1,65 @@
+#!/usr/bin/env python
+"""Predict one image or a folder of images and write pictures with the results.
+
+Example:
+    python demo/image_demo.py demo/images configs/isda/isda_r50_3x_coco.py isda.pth
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('images', metavar='IMAGE_OR_FOLDER', help='a file, a folder or a pattern')
+    parser.add_argument('config', metavar='CONFIG', help='config of the model')
+    parser.add_argument('checkpoint', metavar='CKPT', help='its weights')
+    parser.add_argument('--out-dir', default='demo_results', help='default: demo_results')
+    parser.add_argument(
+        '--score-thr', type=float, default=0.3, help='leave out what scores below (default: 0.3)'
+    )
+    parser.add_argument('--batch-size', type=int, default=1, help='images at a time (default: 1)')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N (default: auto)')
+    parser.add_argument(
+        '--trust-checkpoint', action='store_true', help='read CKPT even if that runs code in it'
+    )
+    args = parser.parse_args()
+    if not 0 <= args.score_thr <= 1:
+        parser.error(f'--score-thr must lie between 0 and 1, got {args.score_thr}')
+    if args.batch_size < 1:
+        parser.error(f'--batch-size must be at least 1, got {args.batch_size}')
+    return args
+
+
+def main() -> None:
+    """Predict, draw, and say how much was found."""
+    args = parse_args()
+    from isda_suite.compat.warning_filters import quiet_imports
+
+    with quiet_imports():
+        from isda_suite.apis.inference import (
+            draw,
+            find_images,
+            iterate_predictions,
+            load_model,
+        )
+
+    images = find_images(args.images)  # before the model: a wrong path should not take seconds
+    model = load_model(args.config, args.checkpoint, args.device, args.trust_checkpoint)
+    written, found = 0, 0
+    for prediction in iterate_predictions(model, images, args.score_thr, args.batch_size):
+        draw(model, prediction, Path(args.out_dir) / prediction.name, args.score_thr)
+        found += len(prediction.sample.get('pred_instances', ()))
+        written += 1
+    print(f'{found} instances with a score of at least {args.score_thr}')
+    print(f'wrote {written} pictures to {args.out_dir}')
+
+
+if __name__ == '__main__':
+    from isda_suite.engine.exit_codes import run_tool
+
+    sys.exit(run_tool(main))

@@ -1,0 +1,179 @@
+"""Convert checkpoints of other code to our names, and ours to the original ones."""
+
+import hashlib
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import isda_suite
+from isda_suite.checkpoint.atomic import save_checkpoint_atomically
+from isda_suite.checkpoint.errors import CheckpointError
+from isda_suite.checkpoint.load import ShapeMismatch, class_names_of, state_dict_of
+from isda_suite.checkpoint.renaming import (
+    ConversionReport,
+    NameTable,
+    account_for,
+    convert_state_dict,
+    detect_style,
+    drop_class_layer,
+    invert,
+)
+from isda_suite.checkpoint.safe_load import load_file
+from isda_suite.engine.errors import ConfigError
+
+AUTO = 'auto'
+
+
+@dataclass(frozen=True)
+class ConversionOptions:
+    """How to convert.
+
+    Args:
+        method: Name of a folder of ``isda_suite/methods`` with name tables.
+        style: Style of the source, or ``auto`` to tell it from the names.
+        config: Config of the model the result is for; names and shapes are compared with it.
+        num_classes: Classes of that model; a class layer made for another number is left out.
+        to_original: Convert from our names to those of the published code instead.
+        unequal_copies: ``error``, or ``last`` to take the last of unequal shared copies.
+        trust: Read a source that may run code.
+    """
+
+    method: str = 'isda'
+    style: str = AUTO
+    config: str | Path | None = None
+    num_classes: int | None = None
+    to_original: bool = False
+    unequal_copies: str = 'error'
+    trust: bool = False
+
+
+def convert_checkpoint(
+    source: str | Path, destination: str | Path, options: ConversionOptions | None = None
+) -> ConversionReport:
+    """Convert a checkpoint file; the result appears whole or not at all.
+
+    Args:
+        source: File to read.
+        destination: File to write: ``state_dict``, and ``meta`` with the method, the hash of the
+            source and the class names if they are known.
+        options: How; ``None`` is ISDA with the style told from the names.
+
+    Returns:
+        What was filled, what is new, what was not used.
+
+    Raises:
+        ConfigError: if the options do not fit together.
+        CheckpointError: if the source is damaged, unsafe, of another style, or does not fit the
+            config.
+    """
+    options = options or ConversionOptions()
+    source, destination = Path(source).expanduser(), Path(destination).expanduser()
+    if destination.exists() and source.exists() and destination.samefile(source):
+        raise ConfigError(f'{destination} is the source: write to another file')
+    tables = _tables_of(options.method)
+    _check_options(options, tables)
+    checkpoint = load_file(source, trust=options.trust)
+    state = state_dict_of(checkpoint, str(source))
+    table = _choose_table(state, tables, options)
+    converted, report = convert_state_dict(state, table, unequal_copies=options.unequal_copies)
+    dropped: list[str] = []
+    if options.num_classes is not None:
+        converted, dropped = drop_class_layer(converted, table, options.num_classes)
+    shapes = None if options.config is None else _shapes_of(options.config)
+    report = account_for(report.style, converted, report.unused + dropped, shapes)
+    _require_shapes(report.mismatched)
+    meta: dict[str, Any] = dict(
+        method=options.method,
+        converted_from=table.style,
+        source=source.name,
+        source_sha256=_sha256(source),
+        isda_suite_version=isda_suite.__version__,
+    )
+    classes = class_names_of(checkpoint.get('meta') or {})
+    if classes and not dropped:
+        meta.update(dataset_meta=dict(classes=classes), CLASSES=classes)
+    save_checkpoint_atomically({'meta': meta, 'state_dict': converted}, destination)
+    return report
+
+
+def methods_with_tables() -> list[str]:
+    """List the methods whose checkpoints can be converted."""
+    folder = Path(isda_suite.__file__).parent / 'methods'
+    return sorted(file.parent.name for file in folder.glob('*/convert.py'))
+
+
+def _tables_of(method: str) -> ModuleType:
+    known = methods_with_tables()
+    if method not in known:
+        raise ConfigError(f'method {method!r} has no name tables; known: {", ".join(known)}')
+    return importlib.import_module(f'isda_suite.methods.{method}.convert')
+
+
+def _check_options(options: ConversionOptions, tables: ModuleType) -> None:
+    styles = [AUTO, *(t.style for t in tables.TABLES if t is not tables.OURS)]
+    if options.style not in styles:
+        raise ConfigError(
+            f'style {options.style!r} is unknown to {options.method}; known: {", ".join(styles)}'
+        )
+    if options.to_original and (options.num_classes is not None or options.config is not None):
+        raise ConfigError('export to the original names takes neither a config nor num_classes')
+    if options.num_classes is not None and options.num_classes < 1:
+        raise ConfigError(f'num_classes must be at least 1, got {options.num_classes}')
+
+
+def _choose_table(
+    state: Mapping[str, Tensor], tables: ModuleType, options: ConversionOptions
+) -> NameTable:
+    found = detect_style(state, tables.TABLES)
+    if options.to_original:
+        if found is not tables.OURS:
+            raise CheckpointError(
+                f'the source has names of the style {found.style!r}; only a checkpoint with names '
+                'of isda_suite can be exported'
+            )
+        return invert(tables.ORIGINAL)
+    if found is tables.OURS:
+        raise CheckpointError('the source has names of isda_suite already; load it as it is')
+    if options.style not in (AUTO, found.style):
+        raise CheckpointError(
+            f'style {options.style!r} was given, but the names are those of {found.style!r}'
+        )
+    return found
+
+
+def _shapes_of(config: str | Path) -> dict[str, tuple[int, ...]]:
+    from .model import build_model
+
+    with torch.device('meta'):  # shapes only: no memory, no initialisation
+        model = build_model(config)
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def _require_shapes(mismatched: list[ShapeMismatch]) -> None:
+    if not mismatched:
+        return
+    first = mismatched[0]
+    hint = (
+        f'; for a model of {first.expected[0]} classes give --num-classes {first.expected[0]}, '
+        'which leaves the class layer new'
+        if first.is_class_layer()
+        else ''
+    )
+    raise CheckpointError(
+        f'{len(mismatched)} converted entries have another shape than the config asks for: '
+        f'{first.name} {first.found} -> {first.expected}{hint}'
+    )
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open('rb') as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
