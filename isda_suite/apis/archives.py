@@ -1,0 +1,134 @@
+"""Unpack archives from outside: nothing leaves the folder, nothing explodes, all or nothing."""
+
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+_MAX_FILES = 1_000_000
+_MAX_GROWTH = 50
+_ALWAYS_ALLOWED = 64 * 2**20
+SUFFIXES = ('.zip', '.tar', '.tar.gz', '.tgz', '.tar.xz', '.tar.bz2')
+
+
+class UnsafeArchiveError(ValueError):
+    """An archive that would write outside its folder, or far more than it should."""
+
+
+def is_archive(path: str | Path) -> bool:
+    """Whether the name is that of an archive which :func:`extract` unpacks."""
+    return str(path).lower().endswith(SUFFIXES)
+
+
+def extract(
+    archive: str | Path,
+    folder: str | Path,
+    max_files: int = _MAX_FILES,
+    max_bytes: int | None = None,
+    progress: bool = False,
+) -> int:
+    """Unpack a zip or tar archive.
+
+    Everything is unpacked into a temporary folder first and moved when it is complete; files of
+    the same name are replaced, folders are merged.
+
+    Args:
+        archive: The file.
+        folder: Where its content goes.
+        max_files: Most entries it may hold.
+        max_bytes: Most bytes it may unpack to; ``None`` for 50 times its size plus 64 MiB.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The number of files.
+
+    Raises:
+        UnsafeArchiveError: if a name or link leads out of the folder, or a limit is exceeded.
+        ValueError: if it is no whole archive.
+    """
+    archive, folder = Path(archive), Path(folder)
+    if max_bytes is None:
+        max_bytes = _MAX_GROWTH * archive.stat().st_size + _ALWAYS_ALLOWED
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f'.{archive.name}.unpack-', dir=folder))
+    try:
+        unpack = _unpack_zip if archive.suffix.lower() == '.zip' else _unpack_tar
+        try:
+            count = unpack(archive, temporary, max_files, max_bytes, progress)
+        except (zipfile.BadZipFile, tarfile.ReadError, EOFError) as error:
+            raise ValueError(f'{archive} is no whole archive: {error}') from error
+        except tarfile.FilterError as error:
+            raise UnsafeArchiveError(f'{archive}: refused: {error}') from error
+        _move_into(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return count
+
+
+def _check_limits(archive: Path, sizes: list[int], max_files: int, max_bytes: int) -> None:
+    if len(sizes) > max_files:
+        raise UnsafeArchiveError(
+            f'{archive} holds {len(sizes)} entries, more than the limit of {max_files}'
+        )
+    if sum(sizes) > max_bytes:
+        raise UnsafeArchiveError(
+            f'{archive} would unpack to {sum(sizes)} bytes, more than the limit of {max_bytes}'
+        )
+
+
+def _bar(items: list[Any], archive: Path, progress: bool) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(items, f'unpacking {archive.name}', unit='file', disable=not progress)
+
+
+def _unpack_zip(archive: Path, folder: Path, max_files: int, max_bytes: int, progress: bool) -> int:
+    with zipfile.ZipFile(archive) as content:
+        members = content.infolist()
+        _check_limits(archive, [member.file_size for member in members], max_files, max_bytes)
+        for member in members:
+            _check_zip_member(archive, member)
+        for member in _bar(members, archive, progress):
+            content.extract(member, folder)
+    return sum(not member.is_dir() for member in members)
+
+
+def _check_zip_member(archive: Path, member: zipfile.ZipInfo) -> None:
+    name = member.filename.replace('\\', '/')
+    path = PurePosixPath(name)
+    if path.is_absolute() or '..' in path.parts or ':' in (path.parts or ('',))[0]:
+        raise UnsafeArchiveError(f'{archive}: entry {member.filename!r} leads out of the folder')
+    # The upper half of external_attr is the Unix mode, where one was stored.
+    mode = member.external_attr >> 16
+    if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise UnsafeArchiveError(f'{archive}: entry {member.filename!r} is a link or device')
+
+
+def _unpack_tar(archive: Path, folder: Path, max_files: int, max_bytes: int, progress: bool) -> int:
+    with tarfile.open(archive) as content:
+        members = content.getmembers()
+        _check_limits(archive, [member.size for member in members], max_files, max_bytes)
+        # All names are judged before the first file is written.
+        for member in members:
+            tarfile.data_filter(member, str(folder))
+        for member in _bar(members, archive, progress):
+            content.extract(member, folder, filter='data')
+    return sum(member.isfile() for member in members)
+
+
+def _move_into(source: Path, target: Path) -> None:
+    """Move the content of a folder into another one, merging folders (and links to folders)."""
+    for entry in sorted(source.iterdir()):
+        goal = target / entry.name
+        if entry.is_dir() and not entry.is_symlink() and goal.is_dir():
+            _move_into(entry, goal)
+            continue
+        if goal.is_symlink():
+            goal.unlink()
+        elif goal.is_dir():
+            raise ValueError(f'{goal} is a folder, but the archive holds a file of that name')
+        # Not os.replace: a linked folder may lie on another disk.
+        shutil.move(entry, goal)

@@ -1,0 +1,66 @@
+"""Draw the samples of a data set as the model gets them, after augmentation, into a folder."""
+
+import argparse
+import sys
+
+from isda_suite.engine.exit_codes import run_tool
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='file, or bare name of a shipped configuration')
+    parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
+    parser.add_argument('--output-dir', default='work_dirs/browse', help='folder for pictures')
+    parser.add_argument('--num', type=int, default=20, help='samples, spread over the data set')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the augmentation')
+    parser.add_argument(
+        '--not-show', action='store_true', help='accepted for old commands: no window is opened'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        metavar='KEY=VALUE',
+        help='change values of the configuration',
+    )
+    args = parser.parse_args()
+    if args.num < 1:
+        parser.error(f'--num must be at least 1, got {args.num}')
+    return args
+
+
+def main() -> None:
+    """Draw the samples and a contact sheet."""
+    args = parse_args()
+    from mmengine.registry import init_default_scope
+    from mmengine.runner import set_random_seed
+
+    from isda_suite.engine.config_file import apply_options, parse_options, read_config
+    from isda_suite.engine.errors import ConfigError
+    from isda_suite.registry import DATASETS
+    from isda_suite.visualization import draw_samples
+
+    cfg = read_config(args.config)
+    apply_options(cfg, parse_options(args.cfg_options))
+    loader = cfg.get(f'{args.split}_dataloader')
+    if not loader:
+        raise ConfigError(f'the configuration has no {args.split}_dataloader')
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    set_random_seed(args.seed)
+    dataset = DATASETS.build(_with_annotations(loader.dataset))
+    written = draw_samples(dataset, args.output_dir, args.num)
+    print(f'{len(written) - 1} samples drawn, overview in {written[-1]}')
+
+
+def _with_annotations(dataset_cfg: dict) -> dict:  # type: ignore[type-arg]
+    """Load the annotations of test pipelines too, which leave them out."""
+    pipeline = dataset_cfg.get('pipeline')
+    if not pipeline or any('LoadAnnotations' in str(step['type']) for step in pipeline):
+        return dataset_cfg
+    load = {'type': 'LoadAnnotations', 'with_bbox': True, 'with_mask': True}
+    return {**dataset_cfg, 'pipeline': [pipeline[0], load, *pipeline[1:]]}
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))

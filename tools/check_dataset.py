@@ -1,0 +1,81 @@
+"""Check the data sets of a configuration without training: a table of counts with examples.
+
+Exit codes: 0 nothing fatal, 2 wrong command, configuration or path, 3 something is fatal.
+"""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from isda_suite.engine.exit_codes import run_tool
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+_SPLITS = ('train', 'val', 'test')
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', help='file, or bare name of a shipped configuration')
+    parser.add_argument('--split', choices=_SPLITS, nargs='+', default=_SPLITS)
+    parser.add_argument(
+        '--images', action='store_true', help='decode every image and compare its size too'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        metavar='KEY=VALUE',
+        help='change values of the configuration',
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Check every data set once; return 3 if anything is fatal."""
+    args = parse_args()
+    from isda_suite.datasets.checks import inspect_dataset
+    from isda_suite.datasets.errors import DataError
+    from isda_suite.engine.config_file import apply_options, parse_options, read_config
+    from isda_suite.engine.exit_codes import DONE, WRONG_DATA
+
+    cfg = read_config(args.config)
+    apply_options(cfg, parse_options(args.cfg_options))
+    fatal = False
+    for split, dataset_cfg in _data_sets(cfg, args.split):
+        print(f'== {split}')
+        try:
+            reports = inspect_dataset(dataset_cfg, images=args.images, progress=True)
+        except DataError as error:
+            fatal = True
+            print(f'error: {error}')
+            continue
+        for report in reports:
+            fatal |= report.fatal
+            print(report.table())
+    return WRONG_DATA if fatal else DONE
+
+
+def _data_sets(cfg: 'Config', splits: list[str]) -> list[tuple[str, dict[str, object]]]:
+    """Return the data sets to check; equal ones (test is often val) only once."""
+    from isda_suite.engine.errors import ConfigError
+
+    found: list[tuple[str, dict[str, object]]] = []
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader')
+        if loader and loader.dataset not in [known for _, known in found]:
+            found.append((split, loader.dataset))
+    if not found:
+        raise ConfigError(
+            f'the configuration has no data loader for {", ".join(splits)}: '
+            'expected train_dataloader, val_dataloader or test_dataloader'
+        )
+    return found
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main))
