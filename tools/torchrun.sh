@@ -26,7 +26,7 @@ run_ranks() {
     if [ -d "$root/isda_suite" ]; then
         export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
     fi
-    export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+    export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" MKL_NUM_THREADS="${MKL_NUM_THREADS:-1}"
     ISDA_EXIT_CODE_FILE=$(mktemp)
     export ISDA_EXIT_CODE_FILE
     trap 'rm -f "$ISDA_EXIT_CODE_FILE"' EXIT

@@ -39,6 +39,8 @@ class PredictionFile(BaseMetric):
         path: Ends with ``.json`` or ``.pkl``.
     """
 
+    default_prefix = 'predictions'
+
     def __init__(self, path: str | Path) -> None:
         super().__init__(collect_device='cpu')
         self.path = Path(path)

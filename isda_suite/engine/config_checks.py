@@ -121,7 +121,8 @@ def check_paths(cfg: Any, loaders: list[str], weights: bool = True, **named: str
     """
     wanted = [(name, path) for name, path in named.items() if path]
     if weights:
-        wanted += [('load_from', cfg.load_from)] if cfg.get('load_from') else []
+        if cfg.get('load_from') and cfg.load_from not in named.values():
+            wanted.append(('load_from', cfg.load_from))
         wanted += list(_pretrained(cfg.get('model'), 'model'))
     for loader in loaders:
         if cfg.get(loader):

@@ -1,5 +1,6 @@
 """The start of a run: what must hold before mmengine's runner is made, and its making."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -179,7 +180,21 @@ def build_runner(cfg: Any) -> Any:
 
     from isda_suite.compat.warning_filters import filter_known_log_lines
 
+    _name_run(cfg)
     with explained(cfg):
         runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
     filter_known_log_lines(runner.logger)
     return runner
+
+
+_runs = itertools.count()
+
+
+def _name_run(cfg: Any) -> None:
+    """Give the second and later runs of one process names of their own.
+
+    mmengine keeps loggers, message hubs and visualizers by a name that changes once a second.
+    """
+    number = next(_runs)
+    if number and not cfg.get('experiment_name'):
+        cfg.experiment_name = f'{Path(cfg.filename or "run").stem}-{number}'

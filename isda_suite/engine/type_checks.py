@@ -30,6 +30,7 @@ _REGISTRY_OF = {
     'param_scheduler': 'PARAM_SCHEDULERS',
     'log_processor': 'LOG_PROCESSORS',
     'model_wrapper_cfg': 'MODEL_WRAPPERS',
+    'model_wrapper': 'MODEL_WRAPPERS',
     'strategy': 'STRATEGIES',
     'init_cfg': 'WEIGHT_INITIALIZERS',
 }

@@ -42,7 +42,8 @@ class FiniteLossHook(Hook):
         Raises:
             NonFiniteLossError: with every term, the images, the learning rate and the iteration.
         """
-        terms = {name: float(value) for name, value in (outputs or {}).items() if _is_number(value)}
+        numbers = {name: value for name, value in (outputs or {}).items() if _is_number(value)}
+        terms = {name: float(torch.as_tensor(v).detach()) for name, v in numbers.items()}
         norm = _gradient_norm(runner)
         mine = not all(math.isfinite(value) for value in (*terms.values(), norm))
         if not _on_any_rank(mine):
@@ -61,10 +62,11 @@ class FiniteLossHook(Hook):
         rates = sorted({rate for group in runner.optim_wrapper.get_lr().values() for rate in group})
         what = ', '.join(f'{name}={value:.6g}' for name, value in terms.items())
         where = '' if mine else ' on another rank (the terms below are of this one)'
+        gradient = f'gradient norm {norm:.6g}; ' if norm else ''
         skipped = f' for {self._skipped} steps in a row' if self._skipped > 1 else ''
         return (
             f'the loss or its gradient is not finite{where}{skipped} at iteration '
-            f'{runner.iter + 1} (epoch {runner.epoch + 1}): {what}; gradient norm {norm:.6g}; '
+            f'{runner.iter + 1} (epoch {runner.epoch + 1}): {what}; {gradient}'
             f'learning rate {", ".join(f"{rate:.3g}" for rate in rates)}; images '
             f'{", ".join(_images(data_batch)) or "unknown"}. Nothing was saved after it; continue '
             'from the last checkpoint with a lower learning rate, a smaller gradient clip '
