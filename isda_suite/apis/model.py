@@ -1,11 +1,15 @@
 """Build a model from its config and fill it with weights."""
 
 import copy
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from torch import nn
@@ -90,7 +94,8 @@ def load_model(
     model = revert_sync_batchnorm(build_model(config))
     meta = _dataset_meta(model.cfg)
     if checkpoint is None:
-        model.init_weights()
+        with _quiet_log():
+            model.init_weights()
     else:
         # The checkpoint's classes are those the weights know; the config's data may be others.
         report = load_into(model, checkpoint, strict=True, trust=trust)
@@ -100,6 +105,18 @@ def load_model(
             meta = {**meta, 'classes': report.classes, 'palette': palette}
     model.dataset_meta = meta
     return model.to(place).eval()
+
+
+@contextmanager
+def _quiet_log() -> Iterator[None]:
+    """Hold back the line mmengine logs for each parameter it initialises."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _without_pretrained(node: Any) -> Any:

@@ -1,0 +1,65 @@
+import cv2
+import pytest
+import torch
+
+from isda_suite.apis.model import load_model
+from tests.apis.tiny_models import write_config, write_image
+from tests.checkpoint.probes import write_probes
+from tests.tools.in_process import call_tool
+from tests.tools.running import run_python
+
+TOOL = 'demo/image_demo.py'
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    where = tmp_path_factory.mktemp('demo')
+    torch.manual_seed(0)
+    model = load_model(write_config(where), device='cpu')
+    for parameter in model.mask_head.parameters():  # fresh ones find nothing
+        torch.nn.init.normal_(parameter, std=0.3)
+    torch.save({'state_dict': model.state_dict()}, where / 'tiny.pth')
+    for index in range(2):
+        write_image(where / 'images' / f'{index}.png', seed=index)
+    return where
+
+
+def test_a_folder_is_predicted_and_drawn(files, tmp_path):
+    command = [files / 'images', files / 'tiny.py', files / 'tiny.pth', '--score-thr', 0.1]
+    done = run_python(TOOL, *command, '--out-dir', tmp_path / 'out', '--device', 'cpu')
+    assert done.returncode == 0, done.stderr
+    assert '2/2' in done.stderr  # the progress bar
+    found = int(done.stdout.split(' instances')[0].split()[-1])
+    assert found > 0 and f'wrote 2 pictures to {tmp_path / "out"}' in done.stdout
+    for name in ('0.png', '1.png'):
+        drawn = cv2.imread(str(tmp_path / 'out' / name))
+        assert drawn.shape == (40, 56, 3)
+        assert (drawn != cv2.imread(str(files / 'images' / name))).any()
+
+
+def test_help_and_wrong_arguments_need_no_libraries():
+    assert run_python(TOOL, '--help', timeout_s=5).returncode == 0
+    for wrong in (['a.png'], ['a.png', 'b.py', 'c.pth', '--score-thr', 3]):
+        done = run_python(TOOL, *wrong, timeout_s=5)
+        assert done.returncode == 2 and 'error' in done.stderr
+
+
+def test_images_that_are_missing_or_unreadable_end_with_code_3(
+    files, tmp_path, monkeypatch, capsys
+):
+    cut = write_image(tmp_path / 'cut.png')
+    cut.write_bytes(cut.read_bytes()[:60])
+    for image, cause in ((tmp_path / 'absent.png', 'no image'), (cut, 'cut off')):
+        arguments = [image, files / 'tiny.py', files / 'tiny.pth', '--out-dir', tmp_path]
+        assert call_tool(monkeypatch, TOOL, *arguments, '--device', 'cpu') == 3
+        errors = capsys.readouterr().err
+        assert str(image) in errors and cause in errors and 'Traceback' not in errors
+
+
+def test_code_in_the_checkpoint_is_refused(files, tmp_path, monkeypatch, capsys):
+    trace = tmp_path / 'ran'
+    for probe in write_probes(tmp_path, trace)[:2]:
+        arguments = [files / 'images', files / 'tiny.py', probe, '--out-dir', tmp_path / 'out']
+        assert call_tool(monkeypatch, TOOL, *arguments) == 2
+        assert '--trust-checkpoint' in capsys.readouterr().err
+    assert not trace.exists() and not (tmp_path / 'out').exists()

@@ -1,0 +1,83 @@
+#!/usr/bin/env python
+"""Measure the inference speed of a model on images of one size.
+
+The protocol says what is timed: `network` (no post-processing), `model` (with it) or `end-to-end`
+(8-bit images in host memory to results in host memory).
+
+Example:
+    python tools/fps_test.py configs/isda/isda_r50_3x_coco.py --height 800 --width 1333
+"""
+
+import argparse
+import sys
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('config', metavar='CONFIG', help='config of the model')
+    parser.add_argument('checkpoint', metavar='CKPT', nargs='?', help='default: random weights')
+    parser.add_argument('--height', type=int, default=800, help='pixels (default: 800)')
+    parser.add_argument('--width', type=int, default=1333, help='pixels (default: 1333)')
+    parser.add_argument('--batch-size', type=int, default=1, help='images a pass (default: 1)')
+    parser.add_argument(
+        '--protocol',
+        choices=('network', 'model', 'end-to-end'),
+        default='model',
+        help='what is timed (default: model)',
+    )
+    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument(
+        '--amp-dtype',
+        choices=('float16', 'bfloat16'),
+        help='its type (default: float16 on a GPU, bfloat16 on a CPU)',
+    )
+    parser.add_argument('--compile', action='store_true', help='run through torch.compile')
+    parser.add_argument('--warmup', type=int, default=5, help='untimed passes (default: 5)')
+    parser.add_argument('--iters', type=int, default=30, help='timed passes (default: 30)')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N (default: auto)')
+    parser.add_argument('--out', metavar='JSON', help='write the result here')
+    parser.add_argument(
+        '--trust-checkpoint', action='store_true', help='read CKPT even if that runs code in it'
+    )
+    args = parser.parse_args()
+    for name in ('height', 'width', 'batch_size', 'iters'):
+        if getattr(args, name) < 1:
+            parser.error(f'--{name.replace("_", "-")} must be at least 1')
+    return args
+
+
+def main() -> None:
+    """Measure, print, write."""
+    args = parse_args()
+    from isda_suite.compat.warning_filters import filter_known_warnings, quiet_imports
+
+    filter_known_warnings()
+    with quiet_imports():
+        from isda_suite.apis.speed import SpeedSettings, describe, measure_speed, write_report
+
+    settings = SpeedSettings(
+        height=args.height,
+        width=args.width,
+        batch_size=args.batch_size,
+        protocol=args.protocol,
+        amp_dtype=args.amp_dtype or ('auto' if args.amp else None),
+        compiled=args.compile,
+        warmup=args.warmup,
+        iters=args.iters,
+    )
+    report = measure_speed(
+        args.config, settings, args.checkpoint, device=args.device, trust=args.trust_checkpoint
+    )
+    print(describe(report))
+    if args.out:
+        write_report(report, args.out)
+        print(f'wrote {args.out}')
+
+
+if __name__ == '__main__':
+    from isda_suite.engine.exit_codes import run_tool
+
+    sys.exit(run_tool(main))
