@@ -25,7 +25,7 @@ def info() -> dict[str, Any]:
         'torch': torch.__version__,
         'built_for_torch': LIBRARY.record.get('torch'),
         'cpu_isa': isa,
-        'cuda_archs': [] if archs == 'none' else archs.split(','),
+        'cuda_archs': [] if archs == 'none' else archs.split('_'),
         'cuda_reason': None if kinds['CUDA'] == 'compiled' else _cuda_reason(),
         'ops': {'ms_deform_attn': {device.lower(): kind for device, kind in kinds.items()}},
     }

@@ -174,12 +174,14 @@ def compile_arguments(plan: Plan) -> dict[str, list[str]]:
     defines = [
         f'-DISDA_TORCH_VERSION={plan.torch_version}',
         f'-DISDA_CUDA_VERSION={plan.cuda_version if plan.with_cuda else "none"}',
-        f'-DISDA_CUDA_ARCHS={plan.cuda_archs.replace(";", ",") or "none"}',
+        # No comma nor semicolon: nvcc and the shell would split it.
+        f'-DISDA_CUDA_ARCHS={plan.cuda_archs.replace(";", "_") or "none"}',
     ]
     return {
         # Contraction is what makes a*b+c one instruction; NaN and infinity keep their meaning.
         'cxx': [
             '-O3',
+            '-g0',
             '-fopenmp',
             '-fvisibility=hidden',
             '-fno-math-errno',
@@ -187,6 +189,8 @@ def compile_arguments(plan: Plan) -> dict[str, list[str]]:
             '-ffp-contract=fast',
             '-Wall',
             '-Wno-psabi',
+            # Of gcc's own AVX-512 headers.
+            '-Wno-maybe-uninitialized',
             *defines,
         ],
         'nvcc': ['-O3', '-Xcompiler', '-fvisibility=hidden', *defines],

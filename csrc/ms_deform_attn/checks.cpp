@@ -1,0 +1,249 @@
+#include "checks.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+
+#include <limits>
+#include <sstream>
+#include <string>
+
+namespace isda {
+namespace msda {
+namespace {
+
+constexpr int64_t kMaxChannels = 1024;
+constexpr int64_t kMaxLevels = 4096;
+constexpr int64_t kMaxPoints = 1024;
+
+// (2, 3) and (4,), as Python writes it.
+std::string text(at::IntArrayRef sizes) {
+  std::ostringstream out;
+  out << "(";
+  for (size_t i = 0; i < sizes.size(); ++i) out << (i ? ", " : "") << sizes[i];
+  out << (sizes.size() == 1 ? ",)" : ")");
+  return out.str();
+}
+
+std::string text(at::ScalarType dtype) {
+  switch (dtype) {
+    case at::kFloat:
+      return "float32";
+    case at::kDouble:
+      return "float64";
+    case at::kHalf:
+      return "float16";
+    case at::kBFloat16:
+      return "bfloat16";
+    case at::kInt:
+      return "int32";
+    case at::kLong:
+      return "int64";
+    case at::kBool:
+      return "bool";
+    default:
+      return c10::toString(dtype);
+  }
+}
+
+bool is_16_bit(at::ScalarType dtype) { return dtype == at::kHalf || dtype == at::kBFloat16; }
+
+void check_shape(const char* name, const at::Tensor& tensor, at::IntArrayRef expected) {
+  TORCH_CHECK_VALUE(tensor.sizes() == expected, name, ": expected shape ", text(expected), ", got ",
+                    text(tensor.sizes()));
+}
+
+void check_device(const char* name, const at::Tensor& tensor, const at::Tensor& value) {
+  TORCH_CHECK_VALUE(tensor.device() == value.device(), name, ": expected device ", value.device(),
+                    " as value, got ", tensor.device());
+}
+
+// Operands have the dtype of value; beside a 16-bit value they may be float32.
+void check_operand_dtype(const char* name, const at::Tensor& tensor, const at::Tensor& value) {
+  const auto dtype = value.scalar_type();
+  const bool mixed = is_16_bit(dtype) && tensor.scalar_type() == at::kFloat;
+  TORCH_CHECK_TYPE(tensor.scalar_type() == dtype || mixed, name, ": expected dtype ", text(dtype),
+                   is_16_bit(dtype) ? " or float32" : "", ", got ", text(tensor.scalar_type()));
+}
+
+void check_level_size(size_t i, int64_t height, int64_t width) {
+  constexpr int64_t limit = std::numeric_limits<int32_t>::max() - 1;
+  TORCH_CHECK_VALUE(height >= 0 && width >= 0, "spatial_shapes: expected sizes >= 0, got (", height,
+                    ", ", width, ") for level ", i);
+  TORCH_CHECK_VALUE(height <= limit && width <= limit, "spatial_shapes: expected sizes below 2^31",
+                    ", got (", height, ", ", width, ") for level ", i);
+}
+
+bool dense_channels(const at::Tensor& value) {
+  return value.stride(3) == 1 || value.size(3) <= 1 || value.numel() == 0;
+}
+
+void check_operands(const at::Tensor& value, int64_t levels, const at::Tensor& locations,
+                    const at::Tensor& weights) {
+  const auto dtype = value.scalar_type();
+  TORCH_CHECK_TYPE(dtype == at::kFloat || dtype == at::kDouble || is_16_bit(dtype),
+                   "value: expected dtype float32, float64, float16 or bfloat16, got ",
+                   text(dtype));
+  TORCH_CHECK_VALUE(value.dim() == 4, "value: expected shape (B, S, M, C), got ",
+                    text(value.sizes()));
+  TORCH_CHECK_VALUE(value.size(3) <= kMaxChannels, "value: expected at most ", kMaxChannels,
+                    " channels of a head, got ", value.size(3));
+  TORCH_CHECK_VALUE(value.size(1) <= std::numeric_limits<int32_t>::max(),
+                    "value: expected less than 2^31 rows, got ", value.size(1));
+  TORCH_CHECK_VALUE(levels <= kMaxLevels, "spatial_shapes: expected at most ", kMaxLevels,
+                    " levels, got ", levels);
+  TORCH_CHECK_VALUE(locations.dim() == 6,
+                    "sampling_locations: expected shape (B, Q, M, L, P, 2), got ",
+                    text(locations.sizes()));
+  const int64_t images = value.size(0), heads = value.size(2);
+  const int64_t queries = locations.size(1), points = locations.size(4);
+  TORCH_CHECK_VALUE(points <= kMaxPoints, "sampling_locations: expected at most ", kMaxPoints,
+                    " points, got ", points);
+  check_shape("sampling_locations", locations, {images, queries, heads, levels, points, 2});
+  check_operand_dtype("sampling_locations", locations, value);
+  check_device("sampling_locations", locations, value);
+  check_shape("attention_weights", weights, {images, queries, heads, levels, points});
+  check_operand_dtype("attention_weights", weights, value);
+  check_device("attention_weights", weights, value);
+}
+
+}  // namespace
+
+DType dtype_of(const at::Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case at::kDouble:
+      return DType::kDouble;
+    case at::kHalf:
+      return DType::kHalf;
+    case at::kBFloat16:
+      return DType::kBFloat16;
+    default:
+      return DType::kFloat;
+  }
+}
+
+void check_index_tensors(const at::Tensor& value, const at::Tensor& spatial_shapes,
+                         const at::Tensor& level_start_index) {
+  for (const auto& [name, table] :
+       {std::pair<const char*, const at::Tensor&>{"spatial_shapes", spatial_shapes},
+        {"level_start_index", level_start_index}}) {
+    const auto dtype = table.scalar_type();
+    TORCH_CHECK_TYPE(dtype == at::kLong || dtype == at::kInt, name,
+                     ": expected dtype int64 or int32, got ", text(dtype));
+    TORCH_CHECK_VALUE(table.device() == value.device() || table.is_cpu(), name,
+                      ": expected device ", value.device(), " as value, or cpu, got ",
+                      table.device());
+  }
+  TORCH_CHECK_VALUE(spatial_shapes.dim() == 2 && spatial_shapes.size(1) == 2,
+                    "spatial_shapes: expected shape (L, 2), got ", text(spatial_shapes.sizes()));
+  check_shape("level_start_index", level_start_index, {spatial_shapes.size(0)});
+}
+
+std::vector<Level> read_levels(const at::Tensor& value, const at::Tensor& spatial_shapes,
+                               const at::Tensor& level_start_index) {
+  const auto shapes = spatial_shapes.to(at::kLong).contiguous();
+  const auto starts = level_start_index.to(at::kLong).contiguous();
+  const int64_t* shape = shapes.const_data_ptr<int64_t>();
+  const int64_t* start = starts.const_data_ptr<int64_t>();
+  std::vector<Level> levels;
+  for (int64_t i = 0; i < shapes.size(0); ++i) {
+    const Level level = {shape[2 * i], shape[2 * i + 1], start[i]};
+    check_level_size(i, level.height, level.width);
+    const int64_t area = level.height * level.width;
+    const bool fits =
+        level.start >= 0 && area <= value.size(1) && level.start <= value.size(1) - area;
+    TORCH_CHECK_VALUE(fits, "level_start_index: expected level ", i, " inside the ", value.size(1),
+                      " rows of value, got rows ", level.start, " to ", level.start + area);
+    levels.push_back(level);
+  }
+  return levels;
+}
+
+std::vector<Level> read_levels(const at::Tensor& value, at::IntArrayRef spatial_shapes) {
+  TORCH_CHECK_VALUE(spatial_shapes.size() % 2 == 0,
+                    "spatial_shapes: expected an even number of integers (h, w pairs), got ",
+                    spatial_shapes.size());
+  std::vector<Level> levels;
+  int64_t rows = 0;
+  for (size_t i = 0; i < spatial_shapes.size() / 2; ++i) {
+    const Level level = {spatial_shapes[2 * i], spatial_shapes[2 * i + 1], rows};
+    check_level_size(i, level.height, level.width);
+    levels.push_back(level);
+    rows += level.height * level.width;
+  }
+  TORCH_CHECK_VALUE(rows == value.size(1), "spatial_shapes: expected ", value.size(1),
+                    " rows in all, as value has, got ", rows, " rows in all");
+  return levels;
+}
+
+bool Operands::has_work() const {
+  const Sizes& s = args.sizes;
+  return s.rows > 0 && s.channels > 0 && weights.numel() > 0;
+}
+
+Operands prepare(const at::Tensor& value, int64_t levels, const at::Tensor& locations,
+                 const at::Tensor& weights) {
+  check_operands(value, levels, locations, weights);
+  Operands out;
+  out.value = dense_channels(value) ? value : value.contiguous();
+  out.locations = locations.contiguous();
+  out.weights = weights.contiguous();
+  ForwardArgs& args = out.args;
+  args.sizes = {value.size(0),     value.size(1),     value.size(2),    value.size(3),
+                locations.size(1), locations.size(3), locations.size(4)};
+  args.table = nullptr;
+  args.dtype = dtype_of(value);
+  args.value = out.value.const_data_ptr();
+  args.image_stride = out.value.stride(0);
+  args.row_stride = out.value.stride(1);
+  args.head_stride = out.value.stride(2);
+  args.locations = {out.locations.const_data_ptr(), dtype_of(locations)};
+  args.weights = {out.weights.const_data_ptr(), dtype_of(weights)};
+  args.output = nullptr;
+  return out;
+}
+
+at::Tensor allocate_output(Operands& operands) {
+  const Sizes& s = operands.args.sizes;
+  const std::array<int64_t, 3> shape = {s.images, s.queries, s.heads * s.channels};
+  const auto options = operands.value.options();
+  auto output = operands.has_work() ? at::empty(shape, options) : at::zeros(shape, options);
+  operands.args.output = output.mutable_data_ptr();
+  return output;
+}
+
+GradientOperands allocate_gradients(const Operands& operands, const at::Tensor& grad_output,
+                                    std::array<bool, 3> output_mask) {
+  const at::Tensor& value = operands.value;
+  const Sizes& s = operands.args.sizes;
+  check_shape("grad_output", grad_output, {s.images, s.queries, s.heads * s.channels});
+  TORCH_CHECK_TYPE(grad_output.scalar_type() == value.scalar_type(), "grad_output: expected dtype ",
+                   text(value.scalar_type()), ", got ", text(grad_output.scalar_type()));
+  check_device("grad_output", grad_output, value);
+  GradientOperands out;
+  out.grad_output = grad_output.contiguous();
+  const auto nothing = at::empty({0}, value.options());
+  const auto wide = value.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  out.grad_value = output_mask[0] ? at::zeros(value.sizes(), value.options().dtype(wide)) : nothing;
+  const auto like = [&](const at::Tensor& operand) {
+    return operands.has_work() ? at::empty(operand.sizes(), operand.options())
+                               : at::zeros(operand.sizes(), operand.options());
+  };
+  out.grad_locations = output_mask[1] ? like(operands.locations) : nothing;
+  out.grad_weights = output_mask[2] ? like(operands.weights) : nothing;
+  out.args.forward = operands.args;
+  out.args.grad_output = out.grad_output.const_data_ptr();
+  out.args.grad_value = output_mask[0] ? out.grad_value.mutable_data_ptr() : nullptr;
+  const auto result = [](const at::Tensor& tensor, bool wanted) {
+    return Result{wanted ? tensor.mutable_data_ptr() : nullptr, dtype_of(tensor)};
+  };
+  out.args.grad_locations = result(out.grad_locations, output_mask[1]);
+  out.args.grad_weights = result(out.grad_weights, output_mask[2]);
+  return out;
+}
+
+Gradients GradientOperands::results(const at::Tensor& value) const {
+  return {grad_value.to(value.scalar_type()), grad_locations, grad_weights};
+}
+
+}  // namespace msda
+}  // namespace isda

@@ -1,0 +1,58 @@
+// Operands of the kernels: plain pointers, sizes and strides; no torch header.
+#pragma once
+
+#include <stdint.h>
+
+namespace isda {
+namespace msda {
+
+enum class DType : int { kFloat = 0, kDouble = 1, kHalf = 2, kBFloat16 = 3 };
+
+// 16-bit floating-point numbers as they lie in memory.
+struct Half {
+  uint16_t bits;
+};
+struct BFloat16 {
+  uint16_t bits;
+};
+
+struct Level {
+  int64_t height, width, start;  // start: its first row of value
+};
+
+// B images, S rows of value, M heads, C channels of a head, Q queries, L levels, P points.
+struct Sizes {
+  int64_t images, rows, heads, channels, queries, levels, points;
+};
+
+struct Operand {
+  const void* data;  // dense
+  DType dtype;
+};
+
+struct Result {
+  void* data;  // dense; null if not wanted
+  DType dtype;
+};
+
+struct ForwardArgs {
+  Sizes sizes;
+  const Level* table;  // L levels; on the host
+  DType dtype;         // of value and output
+  const void* value;   // (B, S, M, C); channels dense, other strides in elements:
+  int64_t image_stride, row_stride, head_stride;
+  Operand locations;  // (B, Q, M, L, P, 2) as (x, y)
+  Operand weights;    // (B, Q, M, L, P)
+  void* output;       // (B, Q, M, C) dense
+};
+
+struct BackwardArgs {
+  ForwardArgs forward;      // output unused
+  const void* grad_output;  // (B, Q, M, C) dense, dtype of value
+  // (B, S, M, C) dense, zero at the start, float64 for a float64 value, else float32; may be null.
+  void* grad_value;
+  Result grad_locations, grad_weights;
+};
+
+}  // namespace msda
+}  // namespace isda

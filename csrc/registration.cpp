@@ -1,0 +1,62 @@
+// Schemas of every operator, and what the library says about itself. Kernels register themselves
+// in their own files; fake kernels, autograd and autocast are registered in isda_suite/ops/.
+#include <torch/library.h>
+
+#include <string>
+
+#include "ms_deform_attn/cpu_kernels.h"
+
+#define ISDA_TEXT_(words) #words
+#define ISDA_TEXT(words) ISDA_TEXT_(words)
+
+// Read from the file before it is loaded: a library built for another torch must not be loaded.
+extern "C" __attribute__((visibility("default"), used)) const char isda_suite_build_record[] =
+    "isda_suite build record "
+    "{\"torch\": \"" ISDA_TEXT(ISDA_TORCH_VERSION) "\", \"cuda\": \"" ISDA_TEXT(ISDA_CUDA_VERSION)
+    "\", \"cuda_archs\": \"" ISDA_TEXT(ISDA_CUDA_ARCHS) "\", \"compiler\": \"" __VERSION__ "\"}";
+
+namespace {
+
+std::string cpu_isa() { return isda::msda::chosen_cpu_kernels().name; }
+
+std::string use_cpu_isa(std::string name) { return isda::msda::choose_cpu_kernels(name); }
+
+}  // namespace
+
+TORCH_LIBRARY(isda_suite, m) {
+  const std::vector<at::Tag> tags = {at::Tag::pt2_compliant_tag};
+  // value (B, S, M, C), spatial_shapes (L, 2) as (h, w), level_start_index (L,),
+  // sampling_locations (B, Q, M, L, P, 2) as (x, y), 0..1 across the level,
+  // attention_weights (B, Q, M, L, P) -> (B, Q, M * C)
+  m.def(
+      "ms_deform_attn(Tensor value, Tensor spatial_shapes, Tensor level_start_index, "
+      "Tensor sampling_locations, Tensor attention_weights) -> Tensor",
+      tags);
+  // The same with the sizes as a flat list of h, w; levels follow one another.
+  m.def(
+      "ms_deform_attn.list(Tensor value, SymInt[] spatial_shapes, "
+      "Tensor sampling_locations, Tensor attention_weights) -> Tensor",
+      tags);
+  // Gradients of value, sampling_locations, attention_weights; empty where the mask is false.
+  m.def(
+      "ms_deform_attn_backward(Tensor grad_output, Tensor value, Tensor spatial_shapes, "
+      "Tensor level_start_index, Tensor sampling_locations, Tensor attention_weights, "
+      "bool[3] output_mask) -> (Tensor, Tensor, Tensor)",
+      tags);
+  m.def(
+      "ms_deform_attn_backward.list(Tensor grad_output, Tensor value, SymInt[] spatial_shapes, "
+      "Tensor sampling_locations, Tensor attention_weights, "
+      "bool[3] output_mask) -> (Tensor, Tensor, Tensor)",
+      tags);
+  // For tests: the body of the CUDA kernels, compiled for the host and run serially.
+  m.def(
+      "_ms_deform_attn_cuda_body_on_host(Tensor value, Tensor spatial_shapes, "
+      "Tensor level_start_index, Tensor sampling_locations, Tensor attention_weights) -> Tensor");
+  m.def(
+      "_ms_deform_attn_backward_cuda_body_on_host(Tensor grad_output, Tensor value, "
+      "Tensor spatial_shapes, Tensor level_start_index, Tensor sampling_locations, "
+      "Tensor attention_weights, bool[3] output_mask) -> (Tensor, Tensor, Tensor)");
+  // The variant of the CPU kernels in use, and a way to choose another ('' is the best one).
+  m.def("_cpu_isa() -> str", &cpu_isa);
+  m.def("_use_cpu_isa(str name) -> str", &use_cpu_isa);
+}
