@@ -23,6 +23,7 @@ _VOC = {'mAP': dict(type='mmdet.VOCMetric', metric='mAP', eval_mode='11points')}
 # Data sets of ours say it themselves in a class attribute `evaluators`; these are the base
 # classes of mmdet and mmseg, by name, so that neither library is loaded for the other's data.
 _STOCK: dict[str, dict[str, dict[str, Any]]] = {
+    'CocoPanopticDataset': {},
     'CocoDataset': _COCO,
     'LVISV05Dataset': _LVIS,
     'XMLDataset': _VOC,

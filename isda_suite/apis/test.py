@@ -59,8 +59,7 @@ def evaluate(
     _set_up_test(cfg, eval, format_only, tta)
     runner = build_runner(cfg)
     with explained(cfg):
-        _require_ground_truth(runner)
-    _load(runner, checkpoint, trust_checkpoint)
+        _load(runner, checkpoint, trust_checkpoint)
     if out is not None:
         runner.test_evaluator.metrics.append(PredictionFile(out))
     if show_dir is not None:
@@ -91,6 +90,7 @@ def _set_up_test(cfg: Any, words: list[str] | None, format_only: bool, tta: bool
             require_parts(cfg, ['test_evaluator'], '--format-only')
             cfg.test_evaluator = make_format_only(cfg.test_evaluator, cfg.work_dir)
     require_parts(cfg, ['test_evaluator'], 'testing without --eval')
+    _require_ground_truth(cfg)
 
 
 def _set_up_tta(cfg: Any) -> None:
@@ -104,16 +104,17 @@ def _set_up_tta(cfg: Any) -> None:
     innermost_dataset(cfg.test_dataloader.dataset)['pipeline'] = cfg.tta_pipeline
 
 
-def _require_ground_truth(runner: Any) -> None:
-    for metric in runner.test_loop.evaluator.metrics:
-        truth = getattr(metric, '_coco_api', None)
-        formats = getattr(metric, 'format_only', False)
-        if truth is not None and not formats and not truth.dataset.get('annotations'):
-            raise ConfigError(
-                'the annotation file of the test data holds no annotations, so nothing can be '
-                'evaluated (COCO test-dev is such data); write result files with --format-only, '
-                'or test on the validation data'
-            )
+def _require_ground_truth(cfg: Any) -> None:
+    """Refuse to evaluate on COCO's files without labels; they are named image_info_*.json."""
+    name = Path(innermost_dataset(cfg.test_dataloader.dataset).get('ann_file') or '').name
+    metrics = cfg.test_evaluator
+    metrics = metrics if isinstance(metrics, list | tuple) else [metrics]
+    if name.startswith('image_info') and not all(one.get('format_only') for one in metrics):
+        raise ConfigError(
+            f'{name} of the test data holds no annotations, so nothing can be evaluated (COCO '
+            'test-dev is such data); write result files with --format-only, or test on the '
+            'validation data'
+        )
 
 
 def _load(runner: Any, checkpoint: str | Path, trust: bool) -> None:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel
+from mmengine.model import BaseModel, BaseTTAModel
 from mmengine.registry import HOOKS, MODELS
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
@@ -121,18 +121,20 @@ class ToyHead(nn.Module):
     def __init__(self, num_classes):
         super().__init__()
         self.num_classes = num_classes
-        self.conv = nn.Conv2d(8, num_classes, 1)
+        self.conv_cls = nn.Conv2d(8, num_classes, 1)
 
     def forward(self, features):
-        return self.conv(features)
+        return self.conv_cls(features)
 
 
 @MODELS.register_module()
 class ToySegmenter(BaseModel):
     """One mask per class. `nan_at` makes the loss NaN at that step, on `nan_rank` alone."""
 
-    def __init__(self, num_classes, data_preprocessor=None, nan_at=None, nan_rank=None):
-        super().__init__(data_preprocessor)
+    def __init__(
+        self, num_classes, data_preprocessor=None, nan_at=None, nan_rank=None, init_cfg=None
+    ):
+        super().__init__(data_preprocessor, init_cfg)
         self.backbone = nn.Conv2d(3, 8, 3, padding=1)
         self.bbox_head = ToyHead(num_classes)
         self.nan_at, self.nan_rank = nan_at, nan_rank
@@ -200,3 +202,11 @@ class GradientFile(Hook):
                 torch.save(found, self.path)
 
         runner.optim_wrapper.optimizer.register_step_pre_hook(save)
+
+
+@MODELS.register_module()
+class ToyTTA(BaseTTAModel):
+    """Takes the first of the views."""
+
+    def merge_preds(self, data_samples_list):
+        return [views[0] for views in data_samples_list]

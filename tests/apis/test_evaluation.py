@@ -1,0 +1,81 @@
+import pytest
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from isda_suite.apis.evaluation import (
+    choose_evaluators,
+    evaluators_of,
+    innermost_dataset,
+    make_format_only,
+)
+from isda_suite.engine.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield
+
+
+def _cfg(kind, evaluator=None, **dataset):
+    data = {'type': kind, 'data_root': 'd/', **dataset}
+    return Config({'test_dataloader': {'dataset': data}, 'test_evaluator': evaluator})
+
+
+@pytest.mark.parametrize(
+    ('kind', 'words'),
+    [
+        ('CocoDataset', {'segm', 'bbox', 'proposal'}),
+        ('LVISV1Dataset', {'segm', 'bbox'}),
+        ('VOCDataset', {'mAP'}),
+        ('YouTubeVISDataset', {'youtube_vis_ap'}),
+        ('mmseg.CityscapesDataset', {'mIoU', 'mDice', 'mFscore'}),
+        ('isda_suite.CocoInstanceDataset', {'segm', 'bbox'}),
+        ('CocoPanopticDataset', set()),
+        ('mmengine.BaseDataset', set()),
+    ],
+)
+def test_a_data_set_says_what_it_can_be_evaluated_by(kind, words):
+    assert set(evaluators_of({'type': kind})) == words
+
+
+def test_words_of_one_metric_share_it_and_the_annotation_file_comes_from_the_data():
+    cfg = _cfg('CocoDataset', ann_file='a.json')
+    (metric,) = choose_evaluators(cfg, ['segm', 'bbox', 'segm'])
+    assert metric['metric'] == ['segm', 'bbox']
+    assert metric['ann_file'] == 'd/a.json'
+    (metric,) = choose_evaluators(_cfg('mmseg.ADE20KDataset'), ['mIoU', 'mFscore'])
+    assert metric == {'type': 'mmseg.IoUMetric', 'iou_metrics': ['mIoU', 'mFscore']}
+
+
+def test_other_settings_of_the_configured_metric_stay():
+    configured = {
+        'type': 'isda_suite.CocoMetric',
+        'metric': 'bbox',
+        'ann_file': 'own.json',
+        'classwise': True,
+        'format_only': True,
+    }
+    (metric,) = choose_evaluators(_cfg('CocoDataset', configured, ann_file='a.json'), ['segm'])
+    assert metric['metric'] == 'segm' and metric['classwise']
+    assert metric['ann_file'] == 'own.json' and not metric['format_only']
+
+
+def test_the_data_set_inside_wrappers_counts():
+    inner = {'type': 'CocoDataset'}
+    wrapped = {'type': 'RepeatDataset', 'dataset': {'type': 'ConcatDataset', 'datasets': [inner]}}
+    assert innermost_dataset(wrapped) is inner
+
+
+def test_data_nobody_knows_needs_a_configured_metric():
+    with pytest.raises(ConfigError, match='leave --eval out'):
+        choose_evaluators(_cfg('mmengine.BaseDataset'), ['segm'])
+
+
+def test_format_only_needs_a_metric_that_writes_files():
+    (coco,) = make_format_only({'type': 'isda_suite.CocoMetric', 'metric': 'segm'}, 'w')
+    assert coco['format_only'] and coco['outfile_prefix'] == 'w/results'
+    (iou,) = make_format_only([{'type': 'mmseg.IoUMetric'}], 'w')
+    assert iou['output_dir'] == 'w/results'
+    with pytest.raises(ConfigError, match='VOCMetric cannot write'):
+        make_format_only({'type': 'VOCMetric'}, 'w')
