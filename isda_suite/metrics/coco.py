@@ -214,7 +214,7 @@ class CocoMetric(MmdetCocoMetric):
                 f'{name}: {reason} in {len(images)} images ({targets} objects annotated, '
                 f'{len(detections)} detected): every value is {value}'
             )
-            return {f'{name}_{key}': value for key in self._keys()}
+            return {f'{name}_{key}': value for key in self._keys(name)}
         evaluation = evaluate(
             load_ground_truth(content, self.backend),
             detections,
@@ -233,11 +233,17 @@ class CocoMetric(MmdetCocoMetric):
                 values |= {f'{row}_mAP': column['mAP'] for row, column in per_class.items()}
         return {f'{name}_{key}': value for key, value in values.items()}
 
-    def _keys(self) -> list[str]:
-        limits = self.proposal_nums
-        nothing = np.zeros((0, 0, 0, 4, len(limits)))
-        empty = Evaluation(nothing, nothing[0], (), tuple(limits), np.zeros(0))
-        return [*average_precisions(empty), *average_recalls(empty)]
+    def _keys(self, name: str) -> list[str]:
+        limits = tuple(self.proposal_nums)
+        nothing = Evaluation(
+            np.zeros((1, 0, 0, 4, len(limits))),
+            np.zeros((1, 0, 4, len(limits))),
+            (),
+            limits,
+            np.zeros(1),
+        )
+        precisions = [] if name == 'proposal' else [*average_precisions(nothing)]
+        return precisions + [*average_recalls(nothing)]
 
     def _per_class(self, evaluation: Evaluation) -> dict[str, dict[str, float]]:
         return {
@@ -281,11 +287,14 @@ def _xywh(box: Sequence[float]) -> list[float]:
 
 
 def _table(rows: dict[str, dict[str, float]]) -> str:
-    """Return values in percent as text columns; '-' where there is no ground truth."""
+    """Return values in percent as text columns; classes without ground truth are left out."""
+    known = {row: values for row, values in rows.items() if not math.isnan(values['mAP'])}
     names = list(next(iter(rows.values())))
     width = max(len('class'), *(len(row) for row in rows))
     lines = ['  '.join([f'{"class":<{width}}', *(f'{name:>7}' for name in names)])]
-    for row, values in rows.items():
+    for row, values in known.items():
         cells = (f'{"-":>7}' if math.isnan(v) else f'{100 * v:>7.1f}' for v in values.values())
         lines.append('  '.join([f'{row:<{width}}', *cells]))
+    if len(known) < len(rows):
+        lines.append(f'({len(rows) - len(known)} classes without ground truth left out)')
     return '\n'.join(lines)
