@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from .errors import CheckpointError
-from .safe_load import load_file
+from .safe_load import install_safe_loading, load_file
 
 SHOWN = 5  # names per list in a message
 _CLASS_LAYER = re.compile(r'(^|[._])(cls|fc_cls|conv_cls|conv_seg|class)(_|\.|$)')
@@ -95,8 +95,8 @@ def load_into(
 
     Args:
         model: The model; a distributed wrapper is looked through.
-        source: Path of a checkpoint, or what was read from one (with or without the key
-            ``state_dict``).
+        source: Path or address (``https://``, ``torchvision://``) of a checkpoint, or what was
+            read from one (with or without the key ``state_dict``).
         strict: Every entry must match, in name and shape, and class names must agree. Otherwise
             what does not match is left as it is and listed in the log.
         trust: Read files that may run code.
@@ -110,23 +110,67 @@ def load_into(
         CheckpointError: if a strict load does not match, or under half of the model's parameters
             match in a loose one. The model may then be partly filled.
     """
-    checkpoint = load_file(source, trust=trust) if isinstance(source, str | Path) else source
+    checkpoint = _read(source, trust) if isinstance(source, str | Path) else source
     name = str(source) if isinstance(source, str | Path) else 'the given weights'
     target = _unwrap(model)
     report = _fill(target, state_dict_of(checkpoint, name), name)
-    report.meta = dict(checkpoint['meta']) if isinstance(checkpoint.get('meta'), Mapping) else {}
-    report.classes = class_names_of(report.meta)
-    wanted = classes
-    if wanted is None:
-        wanted = (getattr(target, 'dataset_meta', None) or {}).get('classes')
-    naming = _compare_classes(report.classes, wanted)
+    _add_meta(report, checkpoint)
+    if classes is None:
+        classes = (getattr(target, 'dataset_meta', None) or {}).get('classes')
+    require_fit(report, target, strict, classes)
+    return report
+
+
+def compare(model: nn.Module, checkpoint: Mapping[str, Any], name: str) -> LoadReport:
+    """Compare a checkpoint with a model by names and shapes, without loading it.
+
+    Args:
+        model: The model; a distributed wrapper is looked through.
+        checkpoint: What was read from the file.
+        name: What messages call it.
+
+    Returns:
+        What would match and what would not.
+
+    Raises:
+        CheckpointError: if there are no tensors.
+    """
+    state = state_dict_of(checkpoint, name)
+    shapes = _shapes(_unwrap(model))
+    mismatched = _find_mismatches(state, shapes)
+    skip = {m.name for m in mismatched}
+    report = LoadReport(
+        name,
+        matched=[key for key in shapes if key in state and key not in skip],
+        missing=[key for key in shapes if key not in state and not _is_counter(key)],
+        unexpected=[key for key in state if key not in shapes],
+        mismatched=mismatched,
+    )
+    _add_meta(report, checkpoint)
+    return report
+
+
+def require_fit(
+    report: LoadReport, model: nn.Module, strict: bool, classes: Sequence[str] | None = None
+) -> None:
+    """Refuse a checkpoint that does not fit; list in the log what a loose load leaves out.
+
+    Args:
+        report: From :func:`compare` or :func:`load_into`.
+        model: The model it is for.
+        strict: As for :func:`load_into`.
+        classes: Class names of the data; ``None`` if they are not known.
+
+    Raises:
+        CheckpointError: as for :func:`load_into`.
+    """
+    naming = _compare_classes(report.classes, classes)
     if strict and (naming or not report.complete):
         hint = _explain_class_layers(report.mismatched)
         raise CheckpointError('\n'.join(s for s in (f'{report}', hint, naming) if s))
-    _require_half(target, report)
+    _require_half(_unwrap(model), report)
     if naming or not report.complete:
         print_log('\n'.join(s for s in (f'{report}', naming) if s), logger='current')
-    return report
 
 
 def state_dict_of(checkpoint: Mapping[str, Any], name: str) -> dict[str, Tensor]:
@@ -167,13 +211,18 @@ def class_names_of(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
     return None
 
 
+def _read(source: str | Path, trust: bool) -> dict[str, Any]:
+    if '://' not in str(source):
+        return load_file(source, trust=trust)
+    from mmengine.runner import CheckpointLoader
+
+    install_safe_loading(trust)
+    return dict(CheckpointLoader.load_checkpoint(str(source), map_location='cpu'))
+
+
 def _fill(target: nn.Module, state: dict[str, Tensor], name: str) -> LoadReport:
-    shapes = {key: tuple(value.shape) for key, value in target.state_dict().items()}
-    mismatched = [
-        ShapeMismatch(key, tuple(value.shape), shapes[key])
-        for key, value in state.items()
-        if key in shapes and tuple(value.shape) != shapes[key]
-    ]
+    shapes = _shapes(target)
+    mismatched = _find_mismatches(state, shapes)
     skip = {m.name for m in mismatched}
     # The model's own hooks may still rename old entries, so its answer counts, not the names here.
     rest = target.load_state_dict({k: v for k, v in state.items() if k not in skip}, strict=False)
@@ -181,6 +230,26 @@ def _fill(target: nn.Module, state: dict[str, Tensor], name: str) -> LoadReport:
     absent = skip.union(rest.missing_keys)
     matched = [key for key in shapes if key not in absent]
     return LoadReport(name, matched, missing, list(rest.unexpected_keys), mismatched)
+
+
+def _shapes(target: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in target.state_dict().items()}
+
+
+def _find_mismatches(
+    state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]
+) -> list[ShapeMismatch]:
+    return [
+        ShapeMismatch(key, tuple(value.shape), shapes[key])
+        for key, value in state.items()
+        if key in shapes and tuple(value.shape) != shapes[key]
+    ]
+
+
+def _add_meta(report: LoadReport, checkpoint: Mapping[str, Any]) -> None:
+    meta = checkpoint.get('meta')
+    report.meta = dict(meta) if isinstance(meta, Mapping) else {}
+    report.classes = class_names_of(report.meta)
 
 
 def _is_counter(name: str) -> bool:

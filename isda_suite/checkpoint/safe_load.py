@@ -1,7 +1,7 @@
 """Read checkpoints as data: nothing inside a file is ever executed.
 
 ``torch.load`` with ``weights_only=True`` refuses every Python object that is not on a list. The
-list below is what mmengine's own checkpoints need (log buffers, numpy arrays and numbers) and
+list below is what mmengine's own checkpoints need (log buffers, counters, numpy values) and
 ``argparse.Namespace``, which DETR-style files carry. mmengine catches the refusal and loads the
 file again with code execution; :func:`install_safe_loading` replaces its loaders by ours, which
 never do.
@@ -19,6 +19,7 @@ import pickletools
 import re
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -169,7 +170,8 @@ def _list_safe_globals() -> list[Any]:
     from numpy._core import multiarray
 
     rebuild = multiarray._reconstruct
-    allowed: list[Any] = [HistoryBuffer, argparse.Namespace, np.ndarray, np.dtype]
+    # Milestones of a step schedule are a Counter, which torch 2.4 does not list itself.
+    allowed: list[Any] = [HistoryBuffer, Counter, argparse.Namespace, np.ndarray, np.dtype]
     allowed += [type(np.dtype(name)) for name in (*_DTYPES, *_FLOAT_DTYPES)]
     for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
         allowed.append(_alias(f'{module}._reconstruct', rebuild))

@@ -18,6 +18,7 @@ _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # default_hooks switches one off.
 _HOOKS = {
     'finite_loss': 'isda_suite.FiniteLossHook',
+    'checkpoint_fit': 'isda_suite.CheckpointFitHook',
     'class_count': 'isda_suite.ClassCountHook',
     'progress': 'isda_suite.ProgressHook',
 }

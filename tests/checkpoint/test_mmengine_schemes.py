@@ -12,6 +12,7 @@ from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
 from torch import nn
 
 from isda_suite.checkpoint.errors import CheckpointError, UnsafeCheckpointError
+from isda_suite.checkpoint.load import load_into
 from isda_suite.checkpoint.safe_load import install_safe_loading
 from tests.checkpoint.probes import program, write_probes
 
@@ -76,7 +77,9 @@ def _runner(work_dir, **options):
         work_dir=str(work_dir),
         train_dataloader=loader,
         train_cfg=dict(by_epoch=True, max_epochs=options.pop('epochs', 1)),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.1)),
+        param_scheduler=[dict(type='MultiStepLR', milestones=[1, 3]), dict(type='LinearLR', end=2)],
+        custom_hooks=[dict(type='EMAHook')],
         experiment_name=f'toy_{work_dir.name}_{options}',
         **options,
     )
@@ -144,6 +147,8 @@ def test_files_from_the_network_are_fetched_once_and_read_safely(tmp_path, serve
         load_checkpoint(layer, f'{address}/good.pth')
         assert layer.weight.tolist() == [[5.0, 5.0]]
         (folder / 'good.pth').unlink(missing_ok=True)
+
+    assert load_into(nn.Linear(2, 1), f'{address}/good.pth').complete
 
     trace = tmp_path / 'ran'
     for probe in write_probes(folder, trace)[:2]:

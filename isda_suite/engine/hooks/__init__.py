@@ -1,7 +1,8 @@
-"""Hooks that watch a run: finite losses, class counts, progress."""
+"""Hooks that watch a run: fitting weights, finite losses, class counts, progress."""
 
+from .checkpoint_fit import CheckpointFitHook
 from .class_count import ClassCountHook
 from .finite_loss import FiniteLossHook
 from .progress import ProgressHook
 
-__all__ = ['ClassCountHook', 'FiniteLossHook', 'ProgressHook']
+__all__ = ['CheckpointFitHook', 'ClassCountHook', 'FiniteLossHook', 'ProgressHook']
