@@ -243,7 +243,7 @@ class CocoMetric(MmdetCocoMetric):
             np.zeros(1),
         )
         precisions = [] if name == 'proposal' else [*average_precisions(nothing)]
-        return precisions + [*average_recalls(nothing)]
+        return [*precisions, *average_recalls(nothing)]
 
     def _per_class(self, evaluation: Evaluation) -> dict[str, dict[str, float]]:
         return {

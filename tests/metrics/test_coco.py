@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from pycocotools import mask as coco_mask
 
 from isda_suite.metrics import CocoMetric
@@ -87,14 +88,16 @@ def test_detections_in_a_crowd_are_not_counted(tmp_path):
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
-def test_nothing_detected_is_zero_in_every_field_with_a_warning(tmp_path, backend, capsys):
+def test_nothing_detected_is_zero_in_every_field_with_a_warning(tmp_path, backend, caplog):
+    # mmengine's logger does not hand its records on.
+    MMLogger.get_current_instance().addHandler(caplog.handler)
     metric = _metric(tmp_path, backend=backend)
     for image_id in (10, 11, 12):
         _predict(metric, image_id, [], [])
     values = metric.evaluate(3)
     assert len(values) == 12
     assert set(values.values()) == {0.0}
-    assert 'segm: nothing was detected in 3 images (3 objects annotated' in capsys.readouterr().out
+    assert 'segm: nothing was detected in 3 images (3 objects annotated' in caplog.text
 
 
 def test_nothing_annotated_is_nan(tmp_path):
