@@ -38,8 +38,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Predict, draw, and say how much was found."""
     args = parse_args()
-    from isda_suite.compat.warning_filters import quiet_imports
+    from isda_suite.compat.warning_filters import filter_known_warnings, quiet_imports
 
+    filter_known_warnings()
     with quiet_imports():
         from isda_suite.apis.inference import (
             draw,
@@ -47,16 +48,24 @@ def main() -> None:
             iterate_predictions,
             load_model,
         )
+        from isda_suite.engine.errors import ConfigError
+
+    out_dir = Path(args.out_dir).expanduser()
 
     images = find_images(args.images)  # before the model: a wrong path should not take seconds
+    if any(isinstance(i, Path) and i.parent.resolve() == out_dir.resolve() for i in images):
+        raise ConfigError(f'--out-dir {out_dir} holds the images: the pictures would replace them')
     model = load_model(args.config, args.checkpoint, args.device, args.trust_checkpoint)
     written, found = 0, 0
+    names: set[str] = set()  # images of two folders may share theirs
     for prediction in iterate_predictions(model, images, args.score_thr, args.batch_size):
-        draw(model, prediction, Path(args.out_dir) / prediction.name, args.score_thr)
+        name = prediction.name if prediction.name not in names else f'{written}_{prediction.name}'
+        names.add(name)
+        draw(model, prediction, out_dir / name, args.score_thr)
         found += len(prediction.sample.get('pred_instances', ()))
         written += 1
     print(f'{found} instances with a score of at least {args.score_thr}')
-    print(f'wrote {written} pictures to {args.out_dir}')
+    print(f'wrote {written} pictures to {out_dir}')
 
 
 if __name__ == '__main__':

@@ -45,8 +45,9 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Convert and print what was filled, new and unused."""
     args = parse_args()
-    from isda_suite.compat.warning_filters import quiet_imports
+    from isda_suite.compat.warning_filters import filter_known_warnings, quiet_imports
 
+    filter_known_warnings()
     with quiet_imports():
         from isda_suite.apis.convert import ConversionOptions, convert_checkpoint
 

@@ -146,9 +146,9 @@ def draw(
     """Draw a prediction over its image and write the picture.
 
     Args:
-        model: The model that made it; its config names the visualizer.
+        model: The model that made it, for class names and colours.
         prediction: From :func:`iterate_predictions`.
-        out_file: Picture to write; its suffix chooses the format.
+        out_file: Picture to write; its suffix chooses the format. Small images are enlarged.
         score_thr: Instances below this score are left out.
 
     Raises:
@@ -156,17 +156,22 @@ def draw(
     """
     from isda_suite.datasets.image_file import read_image
 
-    source = prediction.source
+    source, sample = prediction.source, prediction.sample
     image = read_image(str(source)) if isinstance(source, Path) else source
-    visualizer = _visualizer(model)
-    visualizer.add_datasample(
-        prediction.name,
-        np.ascontiguousarray(image[..., ::-1]),
-        prediction.sample,
-        draw_gt=False,
-        out_file=str(out_file),
-        **({} if 'pred_sem_seg' in prediction.sample else {'pred_score_thr': score_thr}),
-    )
+    image = np.ascontiguousarray(image[..., ::-1])
+    if 'pred_instances' not in sample:
+        visualizer = _class_map_visualizer(model)
+        visualizer.add_datasample(
+            prediction.name, image, sample, draw_gt=False, out_file=str(out_file)
+        )
+        return
+    with quiet_imports():
+        from isda_suite.visualization.instances import above_threshold, draw_instances
+        from isda_suite.visualization.pictures import save_picture
+
+    meta: Any = model.dataset_meta
+    instances = above_threshold(sample.pred_instances, score_thr)
+    save_picture(out_file, draw_instances(image, instances, meta.get('classes')))
 
 
 class _Pipeline:
@@ -249,16 +254,16 @@ def _keep(sample: Any, score_thr: float) -> Any:
     return sample
 
 
-def _visualizer(model: nn.Module) -> Any:
-    """Build the config's visualizer once per model, without the places it would log to."""
+def _class_map_visualizer(model: nn.Module) -> Any:
+    """Build a segmentor's visualizer once per model, without the places it would log to."""
     found = getattr(model, '_isda_visualizer', None)
     if found is None:
         cfg: Any = model.cfg
-        scope = cfg.get('default_scope')
-        default = dict(type='SegLocalVisualizer' if scope == 'mmseg' else 'DetLocalVisualizer')
-        settings = {**(cfg.get('visualizer') or default), 'vis_backends': None}
-        with DefaultScope.overwrite_default_scope(scope):
-            found = VISUALIZERS.build({**settings, 'name': f'inference_{id(model)}'})
+        settings = cfg.get('visualizer') or dict(type='mmseg.SegLocalVisualizer')
+        with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+            found = VISUALIZERS.build(
+                {**settings, 'vis_backends': None, 'name': f'inference_{id(model)}'}
+            )
         found.dataset_meta = model.dataset_meta
         object.__setattr__(model, '_isda_visualizer', found)  # no sub-module, no state
     return found

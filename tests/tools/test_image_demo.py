@@ -1,4 +1,5 @@
 import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -33,8 +34,10 @@ def test_a_folder_is_predicted_and_drawn(files, tmp_path):
     assert found > 0 and f'wrote 2 pictures to {tmp_path / "out"}' in done.stdout
     for name in ('0.png', '1.png'):
         drawn = cv2.imread(str(tmp_path / 'out' / name))
-        assert drawn.shape == (40, 56, 3)
-        assert (drawn != cv2.imread(str(files / 'images' / name))).any()
+        plain = cv2.imread(str(files / 'images' / name))
+        assert drawn.shape[0] * plain.shape[1] == drawn.shape[1] * plain.shape[0]
+        smaller = cv2.resize(drawn, plain.shape[1::-1], interpolation=cv2.INTER_AREA)
+        assert np.abs(smaller.astype(int) - plain).max() > 50
 
 
 def test_help_and_wrong_arguments_need_no_libraries():
@@ -54,6 +57,22 @@ def test_images_that_are_missing_or_unreadable_end_with_code_3(
         assert call_tool(monkeypatch, TOOL, *arguments, '--device', 'cpu') == 3
         errors = capsys.readouterr().err
         assert str(image) in errors and cause in errors and 'Traceback' not in errors
+
+
+def test_the_images_are_never_replaced(files, monkeypatch, capsys):
+    before = (files / 'images' / '0.png').read_bytes()
+    arguments = [files / 'images', files / 'tiny.py', files / 'tiny.pth']
+    assert call_tool(monkeypatch, TOOL, *arguments, '--out-dir', files / 'images') == 2
+    assert 'would replace them' in capsys.readouterr().err
+    assert (files / 'images' / '0.png').read_bytes() == before
+
+
+def test_images_of_the_same_name_get_pictures_of_their_own(files, tmp_path, monkeypatch):
+    for folder in ('a', 'b'):
+        write_image(tmp_path / folder / 'same.png')
+    arguments = [tmp_path / '*' / '*.png', files / 'tiny.py', files / 'tiny.pth', '--device', 'cpu']
+    assert call_tool(monkeypatch, TOOL, *arguments, '--out-dir', tmp_path / 'out') == 0
+    assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == ['1_same.png', 'same.png']
 
 
 def test_code_in_the_checkpoint_is_refused(files, tmp_path, monkeypatch, capsys):
