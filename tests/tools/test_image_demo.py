@@ -53,7 +53,7 @@ def test_images_that_are_missing_or_unreadable_end_with_code_3(
     cut = write_image(tmp_path / 'cut.png')
     cut.write_bytes(cut.read_bytes()[:60])
     for image, cause in ((tmp_path / 'absent.png', 'no image'), (cut, 'cut off')):
-        arguments = [image, files / 'tiny.py', files / 'tiny.pth', '--out-dir', tmp_path]
+        arguments = [image, files / 'tiny.py', files / 'tiny.pth', '--out-dir', tmp_path / 'out']
         assert call_tool(monkeypatch, TOOL, *arguments, '--device', 'cpu') == 3
         errors = capsys.readouterr().err
         assert str(image) in errors and cause in errors and 'Traceback' not in errors
