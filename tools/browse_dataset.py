@@ -33,19 +33,22 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Draw the samples and a contact sheet."""
     args = parse_args()
-    from mmengine.registry import init_default_scope
-    from mmengine.runner import set_random_seed
-
+    from isda_suite.compat.warning_filters import quiet_imports
     from isda_suite.engine.config_file import apply_options, parse_options, read_config
     from isda_suite.engine.errors import ConfigError
-    from isda_suite.registry import DATASETS
-    from isda_suite.visualization import draw_samples
 
     cfg = read_config(args.config)
     apply_options(cfg, parse_options(args.cfg_options))
     loader = cfg.get(f'{args.split}_dataloader')
     if not loader:
         raise ConfigError(f'the configuration has no {args.split}_dataloader')
+    with quiet_imports():
+        from mmengine.registry import init_default_scope
+        from mmengine.runner import set_random_seed
+
+        from isda_suite.registry import DATASETS
+        from isda_suite.visualization import draw_samples
+
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     set_random_seed(args.seed)
     dataset = DATASETS.build(_with_annotations(loader.dataset))

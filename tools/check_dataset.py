@@ -38,26 +38,33 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Check every data set once; return 3 if anything is fatal."""
     args = parse_args()
-    from isda_suite.datasets.checks import inspect_dataset
-    from isda_suite.datasets.errors import DataError
+    from isda_suite.compat.warning_filters import quiet_imports
     from isda_suite.engine.config_file import apply_options, parse_options, read_config
-    from isda_suite.engine.exit_codes import DONE, WRONG_DATA
+    from isda_suite.engine.exit_codes import DONE, WRONG_COMMAND, WRONG_DATA
 
     cfg = read_config(args.config)
     apply_options(cfg, parse_options(args.cfg_options))
-    fatal = False
-    for split, dataset_cfg in _data_sets(cfg, args.split):
+    data_sets = _data_sets(cfg, args.split)
+    with quiet_imports():
+        from isda_suite.datasets.checks import inspect_dataset
+        from isda_suite.datasets.errors import DataError
+
+    code = DONE
+    for split, dataset_cfg in data_sets:
         print(f'== {split}')
         try:
             reports = inspect_dataset(dataset_cfg, images=args.images, progress=True)
-        except DataError as error:
-            fatal = True
+        except FileNotFoundError as error:
+            code = code or WRONG_COMMAND
             print(f'error: {error}')
-            continue
-        for report in reports:
-            fatal |= report.fatal
-            print(report.table())
-    return WRONG_DATA if fatal else DONE
+        except DataError as error:
+            code = WRONG_DATA
+            print(f'error: {error}')
+        else:
+            print('\n'.join(report.table() for report in reports))
+            if any(report.fatal for report in reports):
+                code = WRONG_DATA
+    return code
 
 
 def _data_sets(cfg: 'Config', splits: list[str]) -> list[tuple[str, dict[str, object]]]:

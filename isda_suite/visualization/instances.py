@@ -102,7 +102,7 @@ def _prepared(instances: InstanceData, factor: int, with_boxes: bool) -> Instanc
         return drawn
     if not with_boxes and 'bboxes' in drawn:
         del drawn.bboxes
-    areas = masks.reshape(len(masks), -1).sum(axis=1)
+    areas = masks.sum(axis=(1, 2))
     order = np.argsort(-areas, kind='stable')
     order = order[areas[order] > 0]
     drawn = drawn[torch.as_tensor(order)]

@@ -16,6 +16,15 @@ from tests.data.coco_fake.make import HEIGHT, WIDTH, content
 BACKENDS = ['pycocotools', 'faster']
 
 
+@pytest.fixture
+def logged(caplog):
+    """Give what mmengine's logger says; it does not hand its records on."""
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
 def _metric(tmp_path, annotations=None, **options):
     path = tmp_path / 'gt.json'
     path.write_text(json.dumps(annotations or content()))
@@ -88,16 +97,14 @@ def test_detections_in_a_crowd_are_not_counted(tmp_path):
 
 
 @pytest.mark.parametrize('backend', BACKENDS)
-def test_nothing_detected_is_zero_in_every_field_with_a_warning(tmp_path, backend, caplog):
-    # mmengine's logger does not hand its records on.
-    MMLogger.get_current_instance().addHandler(caplog.handler)
+def test_nothing_detected_is_zero_in_every_field_with_a_warning(tmp_path, backend, logged):
     metric = _metric(tmp_path, backend=backend)
     for image_id in (10, 11, 12):
         _predict(metric, image_id, [], [])
     values = metric.evaluate(3)
     assert len(values) == 12
     assert set(values.values()) == {0.0}
-    assert 'segm: nothing was detected in 3 images (3 objects annotated' in caplog.text
+    assert 'segm: nothing was detected in 3 images (3 objects annotated' in logged.text
 
 
 def test_nothing_annotated_is_nan(tmp_path):

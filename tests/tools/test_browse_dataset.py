@@ -1,0 +1,75 @@
+"""browse_dataset and write_sample: one run, wrong uses."""
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOOLS = ROOT / 'tools'
+
+
+def _run(tool, *arguments):
+    return subprocess.run(
+        [sys.executable, TOOLS / tool, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
+    )
+
+
+def _main(tool, monkeypatch, *arguments):
+    """Run a tool in this process: one start of the stack is enough."""
+    monkeypatch.setattr(sys, 'argv', [tool, *map(str, arguments)])
+    return runpy.run_path(str(TOOLS / tool))['main']()
+
+
+def test_a_written_sample_can_be_browsed(tmp_path, monkeypatch, capsys):
+    sample = tmp_path / 'sample'
+    arguments = [sample, '--num-train', 3, '--num-val', 2]
+    monkeypatch.setattr(sys, 'argv', ['write_sample.py', *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(TOOLS / 'misc' / 'write_sample.py'), run_name='__main__')
+    assert ended.value.code == 0
+    base = ROOT / 'configs' / '_base_' / 'datasets' / 'sample_instance.py'
+
+    def arguments_of(split):
+        options = f'{split}_dataloader.dataset.data_root={sample}'
+        out = ['--output-dir', tmp_path / split, '--split', split]
+        return [base, *out, '--num', 4, '--not-show', '--cfg-options', options]
+
+    done = _run('browse_dataset.py', *arguments_of('train'))
+    assert done.returncode == 0, done.stderr
+    assert '3 samples drawn' in done.stdout
+    _main('browse_dataset.py', monkeypatch, *arguments_of('val'))
+    assert '2 samples drawn' in capsys.readouterr().out
+    for split, count in (('train', 3), ('val', 2)):
+        assert len(list((tmp_path / split).glob('*.jpg'))) == count + 1
+
+
+@pytest.mark.parametrize(
+    ('tool', 'arguments', 'message'),
+    [
+        ('browse_dataset.py', ['absent.py'], 'absent.py'),
+        ('browse_dataset.py', ['x.py', '--num', '0'], 'at least 1'),
+        ('misc/write_sample.py', [str(ROOT / 'configs')], 'not written by the sample generator'),
+    ],
+)
+def test_wrong_commands_end_with_2(tool, arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', [tool, *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(TOOLS / tool), run_name='__main__')
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('tool', ['browse_dataset.py', 'check_dataset.py', 'misc/write_sample.py'])
+def test_help_is_quick_and_complete(tool, monkeypatch, capsys):
+    monkeypatch.setattr(sys, 'argv', [tool, '--help'])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(TOOLS / tool), run_name='__main__')
+    assert ended.value.code == 0
+    assert 'usage:' in capsys.readouterr().out
