@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from isda_suite.apis.evaluation import choose_evaluators, innermost_dataset, make_format_only
+from isda_suite.engine.class_count import settle_class_count
 from isda_suite.engine.config_checks import check_paths, check_work_dir, require_parts
 from isda_suite.engine.errors import ConfigError
 from isda_suite.engine.launch import build_runner, explained, load_config, prepare_run
@@ -55,6 +56,7 @@ def evaluate(
     if out is not None:
         check_output_name(out)
     check_paths(cfg, ['test_dataloader'], weights=False, checkpoint=str(checkpoint))
+    settle_class_count(cfg, ['test_dataloader', 'train_dataloader'])
     prepare_run(cfg, launcher, trust_checkpoint)
     _set_up_test(cfg, eval, format_only, tta)
     runner = build_runner(cfg)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from isda_suite.engine.class_count import settle_class_count
 from isda_suite.engine.config_checks import check_paths, check_work_dir, require_parts
 from isda_suite.engine.errors import ConfigError
 from isda_suite.engine.launch import (
@@ -58,6 +59,7 @@ def train(
     _set_resume(cfg, resume)
     resumed = str(resume) if cfg.resume and cfg.load_from else None
     check_paths(cfg, ['train_dataloader', 'val_dataloader'], resume=resumed)
+    settle_class_count(cfg, ['train_dataloader', 'val_dataloader'])
     _set_optimisation(cfg, amp, auto_scale_lr)
     _set_randomness(cfg, seed, deterministic)
     prepare_run(cfg, launcher, trust_checkpoint)

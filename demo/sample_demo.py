@@ -1,0 +1,28 @@
+"""Train, evaluate and draw on the built-in data set (`make demo`)."""
+
+import argparse
+
+
+def main() -> int:
+    """Parse the arguments and run the demonstration."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--out-dir', default='demo_out', help='results (default: %(default)s)')
+    parser.add_argument(
+        '--data-dir', default='data/sample', help='the generated data set (default: %(default)s)'
+    )
+    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help='changes')
+    args = parser.parse_args()
+
+    from isda_suite.apis.demo import run_demo
+    from isda_suite.engine.config_file import parse_options
+
+    run_demo(args.out_dir, args.data_dir, parse_options(args.cfg_options))
+    return 0
+
+
+if __name__ == '__main__':
+    import sys
+
+    from isda_suite.engine.exit_codes import run_tool
+
+    sys.exit(run_tool(main))

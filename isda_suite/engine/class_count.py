@@ -1,0 +1,84 @@
+"""Let a configuration take its number of classes from the data: ``num_classes='from_data'``."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import ConfigError
+
+FROM_DATA = 'from_data'
+
+
+def asks_for_class_count(node: Any) -> bool:
+    """Say whether a model configuration holds ``num_classes='from_data'`` anywhere."""
+    return next(_places(node), None) is not None
+
+
+def put_class_count(node: Any, num_classes: int) -> None:
+    """Write a number wherever a model configuration says ``num_classes='from_data'``.
+
+    Args:
+        node: The model's configuration, changed in place.
+        num_classes: Classes without background.
+    """
+    for place in _places(node):
+        place['num_classes'] = num_classes
+
+
+def settle_class_count(cfg: Any, loaders: list[str]) -> None:
+    """Count the classes of the data and write the number into the model's configuration.
+
+    The classes are ``metainfo['classes']`` of the data set where given, else the categories of its
+    annotation file.
+
+    Args:
+        cfg: The configuration, changed in place; nothing happens without ``'from_data'`` in it.
+        loaders: Names of data loaders, e.g. ``['train_dataloader']``; the first that is there
+            counts.
+
+    Raises:
+        ConfigError: if no data set tells its classes.
+    """
+    if not asks_for_class_count(cfg.model):
+        return
+    for name in loaders:
+        if cfg.get(name) is None:
+            continue
+        classes = _classes_of(_innermost(cfg[name].dataset))
+        if classes:
+            put_class_count(cfg.model, len(classes))
+            return
+    raise ConfigError(
+        f"model: num_classes='from_data', but none of {', '.join(loaders)} names its classes or "
+        'an annotation file with categories; write the number instead'
+    )
+
+
+def _innermost(dataset: Any) -> Any:
+    while dataset.get('dataset') is not None:
+        dataset = dataset['dataset']
+    return dataset
+
+
+def _classes_of(dataset: Any) -> list[str]:
+    named = (dataset.get('metainfo') or {}).get('classes')
+    if named:
+        return [named] if isinstance(named, str) else list(named)
+    ann_file = dataset.get('ann_file')
+    if not ann_file:
+        return []
+    path = Path(dataset.get('data_root') or '') / ann_file
+    content = json.loads(path.read_bytes())
+    return [str(one.get('name')) for one in content.get('categories', [])]
+
+
+def _places(node: Any) -> Iterator[Any]:
+    if isinstance(node, dict):
+        if node.get('num_classes') == FROM_DATA:
+            yield node
+        for value in node.values():
+            yield from _places(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _places(value)
