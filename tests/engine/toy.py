@@ -132,16 +132,24 @@ class ToySegmenter(BaseModel):
     """One mask per class. `nan_at` makes the loss NaN at that step, on `nan_rank` alone."""
 
     def __init__(
-        self, num_classes, data_preprocessor=None, nan_at=None, nan_rank=None, init_cfg=None
+        self,
+        num_classes,
+        data_preprocessor=None,
+        nan_at=None,
+        nan_rank=None,
+        double=False,
+        init_cfg=None,
     ):
         super().__init__(data_preprocessor, init_cfg)
         self.backbone = nn.Conv2d(3, 8, 3, padding=1)
         self.bbox_head = ToyHead(num_classes)
         self.nan_at, self.nan_rank = nan_at, nan_rank
         self.steps = 0
+        self.dtype = torch.float64 if double else torch.float32
+        self.to(self.dtype)
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
-        logits = self.bbox_head(self.backbone(inputs).relu())
+        logits = self.bbox_head(self.backbone(inputs.to(self.dtype)).relu())
         if mode == 'loss':
             return self._loss(logits, data_samples)
         return self._predict(logits, data_samples) if mode == 'predict' else logits
@@ -152,7 +160,8 @@ class ToySegmenter(BaseModel):
             masks = sample.gt_instances.masks.to_tensor(logits.dtype, logits.device)
             for mask, label in zip(masks, sample.gt_instances.labels, strict=True):
                 target[index, label] = torch.maximum(target[index, label], mask)
-        loss = binary_cross_entropy_with_logits(logits.float(), target.float())
+        exact = torch.promote_types(logits.dtype, torch.float32)
+        loss = binary_cross_entropy_with_logits(logits.to(exact), target.to(exact))
         self.steps += 1
         rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
         if self.steps == self.nan_at and self.nan_rank in (None, rank):

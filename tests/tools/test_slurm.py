@@ -1,0 +1,106 @@
+"""The SLURM scripts against an srun that starts the tasks on this machine."""
+
+import json
+import sys
+
+import pytest
+
+from tests.engine.toy import write_coco, write_config
+from tests.tools.running import ROOT, environment, run
+
+_SRUN = f"""#!{sys.executable}
+import json, os, subprocess, sys
+
+options, command = [], sys.argv[1:]
+while command and command[0].startswith('-'):
+    options.append(command.pop(0))
+with open('srun.json', 'w') as file:
+    json.dump([options, command], file)
+if os.environ.get('SRUN_DRY'):
+    sys.exit(0)
+tasks = next(o.partition('=')[2] for o in options if o.startswith('--ntasks='))
+fixed = {{'SLURM_NTASKS': tasks, 'SLURM_NODELIST': 'localhost', 'SLURM_NNODES': '1'}}
+started = []
+for rank in map(str, range(int(tasks))):
+    own = {{'SLURM_PROCID': rank, 'SLURM_LOCALID': rank}}
+    started.append(subprocess.Popen(command, env={{**os.environ, **fixed, **own}}))
+sys.exit(max(one.wait() for one in started))
+"""
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('toy')
+    return write_config(folder, write_coco(folder / 'data'))
+
+
+@pytest.fixture
+def srun(tmp_path):
+    """Run a script of tools/ with the stand-in on PATH; returns what it did and was asked for."""
+    place = tmp_path / 'bin/srun'
+    place.parent.mkdir()
+    place.write_text(_SRUN)
+    place.chmod(0o755)
+
+    def call(script, *arguments, **variables):
+        path = f'{place.parent}:{environment()["PATH"]}'
+        done = run(ROOT / 'tools' / script, *arguments, cwd=tmp_path, PATH=path, **variables)
+        asked = tmp_path / 'srun.json'
+        return done, json.loads(asked.read_text()) if asked.exists() else None
+
+    return call
+
+
+def test_two_tasks_train_together(srun, config, tmp_path):
+    done, (options, _) = srun(
+        'slurm_train.sh',
+        *('short', 'toy', config, 'w', '--options', 'dist_params.port=29631', '--seed', '1'),
+        GPUS='2',
+        GPUS_PER_NODE='0',
+        CPUS_PER_TASK='1',
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert '--ntasks=2' in options and '--cpus-per-task=1' in options
+    assert not any('gres' in option for option in options)
+    assert (tmp_path / 'w/iter_4.pth').is_file()
+    log = next((tmp_path / 'w').rglob('*.log')).read_text()
+    assert "launcher = 'slurm'" in log and 'port=29631' in log
+    assert 'Iter(val) [2/2]' in log, 'each of two ranks sees half of the four images'
+
+
+def test_the_test_script_hands_over_its_arguments(srun):
+    done, (_, command) = srun(
+        'slurm_test.sh', 'part', 'job', 'c.py', 'x.pth', '--eval', 'segm', SRUN_DRY='1'
+    )
+    assert done.returncode == 0, done.stderr
+    assert command[-6:] == ['c.py', 'x.pth', '--launcher', 'slurm', '--eval', 'segm']
+    assert command[-7].endswith('tools/test.py')
+
+
+@pytest.mark.parametrize(
+    ('variables', 'wanted'),
+    [
+        ({}, ['--gres=gpu:8', '--ntasks=8', '--ntasks-per-node=8', '--cpus-per-task=5']),
+        ({'GPUS': '4'}, ['--gres=gpu:4', '--ntasks=4', '--ntasks-per-node=4']),
+        ({'GPUS': '16'}, ['--gres=gpu:8', '--ntasks=16', '--ntasks-per-node=8']),
+        ({'SRUN_ARGS': '--quotatype=auto --exclusive'}, ['--quotatype=auto', '--exclusive']),
+    ],
+)
+def test_the_environment_says_what_srun_is_asked_for(srun, variables, wanted):
+    done, (options, command) = srun(
+        'slurm_train.sh', 'part', 'job', 'c.py', 'w', '--amp', SRUN_DRY='1', **variables
+    )
+    assert done.returncode == 0, done.stderr
+    assert {'--partition=part', '--job-name=job', '--kill-on-bad-exit=1', *wanted} <= set(options)
+    assert command[-6:] == ['c.py', '--work-dir', 'w', '--launcher', 'slurm', '--amp']
+    assert '-u' in command
+
+
+def test_the_code_of_the_tool_is_the_code_of_the_script(srun):
+    few, _ = srun('slurm_train.sh', 'part', 'job', 'c.py')
+    assert few.returncode == 2 and 'usage' in few.stderr
+    wrong, _ = srun(
+        *('slurm_test.sh', 'part', 'job', 'absent.py', 'x.pth'), GPUS='1', GPUS_PER_NODE='0'
+    )
+    assert wrong.returncode == 2
+    assert 'there is no configuration absent.py' in wrong.stderr
