@@ -189,8 +189,8 @@ class MultiScaleDeformableAttention(BaseModule):
             sizes_xy = sizes_hw.flip(-1)[:, None]
             return reference[:, :, None, :, None] + offsets / sizes_xy
         if reference.shape[-1] == 4:
-            centre, size = reference[:, :, None, :, None].split(2, -1)
-            return centre + offsets / self.num_points * size * 0.5
+            boxes = reference[:, :, None, :, None]
+            return boxes[..., :2] + offsets / self.num_points * boxes[..., 2:] * 0.5
         raise ValueError(
             'reference_points: expected a last axis of 2 (x, y) or 4 (x, y, w, h), '
             f'got shape {tuple(reference.shape)}'

@@ -120,7 +120,7 @@ def _try_load(path: Path) -> Library:
         built = record['torch']
         if built != torch.__version__:
             return Library(reason=f'{path} was built for torch {built}, not {torch.__version__}')
-        torch.ops.load_library(path)
+        torch.ops.load_library(path)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     except (OSError, ValueError) as error:
         return Library(reason=f'{path} cannot be loaded: {error}')
     return Library(path, None, record)

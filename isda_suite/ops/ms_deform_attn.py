@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from . import checks
 from .library import LIBRARY
@@ -31,7 +32,8 @@ SCHEMAS = {
 """What csrc/registration.cpp defines too; a test compares the two."""
 
 _Gradients = tuple[Tensor, Tensor, Tensor]
-_fragment = torch.library.Library(NAMESPACE, 'FRAGMENT')
+# Any: torch leaves its methods untyped.
+_fragment: Any = torch.library.Library(NAMESPACE, 'FRAGMENT')  # type: ignore[no-untyped-call]
 
 
 def ms_deform_attn(
@@ -65,9 +67,12 @@ def ms_deform_attn(
     Raises:
         ValueError: if a shape, a device or the table of levels does not fit.
         TypeError: if a dtype does not fit.
+        NotImplementedError: if forward-mode derivatives are asked for.
 
     Source: Deformable DETR (arXiv:2010.04159), equation 3.
     """
+    if forward_ad._current_level >= 0:
+        _refuse_tangents(value, sampling_locations, attention_weights)
     if not isinstance(spatial_shapes, Tensor):
         if level_start_index is not None:
             raise TypeError(
@@ -84,6 +89,16 @@ def ms_deform_attn(
     return torch.ops.isda_suite.ms_deform_attn.default(
         value, spatial_shapes, level_start_index, sampling_locations, attention_weights
     )
+
+
+def _refuse_tangents(*operands: Tensor) -> None:
+    """Raise rather than drop tangents, which is what PyTorch does with them here."""
+    unpack: Any = forward_ad.unpack_dual  # untyped in torch
+    if any(unpack(operand).tangent is not None for operand in operands):
+        raise NotImplementedError(
+            'ms_deform_attn: forward-mode derivatives are not there, use reverse mode '
+            '(torch.autograd.grad, torch.func.vjp)'
+        )
 
 
 def _split(args: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...], Tensor, Tensor]:

@@ -27,7 +27,7 @@ class Level(NamedTuple):
 class _Points(NamedTuple):
     """Neighbours of the points of one level; the leading axis of 4 is (00, 01, 10, 11) as yx."""
 
-    index: Tensor  # (4, B, Q, M, P) rows of value flattened to (B*S*M, C)
+    rows: Tensor  # (4, B, Q, M, P) rows of value flattened to (B*S*M, C)
     valid: Tensor  # (4, B, Q, M, P) whether that neighbour lies inside the level
     weight: Tensor  # (4, B, Q, M, P) bilinear weight, 0 where not valid
     fx: Tensor  # (B, Q, M, P)
@@ -46,21 +46,21 @@ def _find_points(locations: Tensor, level: Level, rows: int) -> _Points:
     fx, fy = x - x0, y - y0
     batch = torch.arange(b, device=x.device).view(b, 1, 1, 1)
     head = torch.arange(m, device=x.device).view(1, 1, m, 1)
-    index, valid, weight = [], [], []
+    found, valid, weight = [], [], []
     for dy, wy in ((0, 1 - fy), (1, fy)):
         for dx, wx in ((0, 1 - fx), (1, fx)):
             xi, yi = x0.long() + dx, y0.long() + dy
             ok = inside & (xi >= 0) & (xi < level.width) & (yi >= 0) & (yi < level.height)
             row = yi.clamp(0, level.height - 1) * level.width + xi.clamp(0, level.width - 1)
-            index.append((batch * rows + level.start + row) * m + head)
+            found.append((batch * rows + level.start + row) * m + head)
             valid.append(ok)
             weight.append(torch.where(ok, wy * wx, torch.zeros_like(wx)))
-    return _Points(torch.stack(index), torch.stack(valid), torch.stack(weight), fx, fy)
+    return _Points(torch.stack(found), torch.stack(valid), torch.stack(weight), fx, fy)
 
 
 def _gather(flat: Tensor, points: _Points) -> Tensor:
     """Rows of the (B*S*M, C) values at every neighbour: (4, B, Q, M, P, C), 0 where not valid."""
-    found = flat.index_select(0, points.index.flatten()).view(*points.index.shape, flat.shape[1])
+    found = flat.index_select(0, points.rows.flatten()).view(*points.rows.shape, flat.shape[1])
     return torch.where(points.valid.unsqueeze(-1), found, torch.zeros_like(found))
 
 
@@ -146,7 +146,7 @@ def reference_backward(
         weight = attention[:, :, :, i] * points.weight
         weight = torch.where(points.valid, weight, torch.zeros_like(weight))
         spread = torch.where(points.valid.unsqueeze(-1), weight.unsqueeze(-1) * upstream, 0.0)
-        grad_flat = grad_flat.index_add(0, points.index.flatten(), spread.reshape(-1, c))
+        grad_flat = grad_flat.index_add(0, points.rows.flatten(), spread.flatten(0, -2))
         d = (_gather(flat, points) * upstream).sum(-1)
         d = torch.where(points.valid, d, torch.zeros_like(d))
         along_xy, along_weight = _point_gradients(d, points, attention[:, :, :, i], level)
