@@ -1,4 +1,5 @@
-# A short run counted in iterations, for the built-in sample and other small data sets.
+# A short run counted in iterations, for the built-in sample and other small data sets; goes with
+# ../iteration_runtime.py.
 max_iters = 600
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
@@ -27,9 +28,4 @@ param_scheduler = [
         gamma=0.1,
     ),
 ]
-default_hooks = dict(
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=max_iters, max_keep_ckpts=3),
-    logger=dict(type='LoggerHook', interval=20, log_metric_by_epoch=False),
-)
-log_processor = dict(type='LogProcessor', window_size=20, by_epoch=False)
 auto_scale_lr = dict(enable=False, base_batch_size=4)
