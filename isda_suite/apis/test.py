@@ -59,7 +59,11 @@ def evaluate(
     settle_class_count(cfg, ['test_dataloader', 'train_dataloader'])
     prepare_run(cfg, launcher, trust_checkpoint)
     _set_up_test(cfg, eval, format_only, tta)
+    # Loads torch and the compiled library, so not before the cheap checks.
+    from isda_suite.apis.operators import log_operators
+
     runner = build_runner(cfg)
+    log_operators(runner)
     with explained(cfg):
         _load(runner, checkpoint, trust_checkpoint)
     if out is not None:

@@ -64,7 +64,11 @@ def train(
     _set_randomness(cfg, seed, deterministic)
     prepare_run(cfg, launcher, trust_checkpoint)
     _check_types_and_annotations(cfg)
+    # Loads torch and the compiled library, so not before the cheap checks.
+    from isda_suite.apis.operators import log_operators
+
     runner = build_runner(cfg)
+    log_operators(runner)
     if cfg.resume and not cfg.load_from:
         _say_if_nothing_to_resume(runner)
     with explained(cfg):
