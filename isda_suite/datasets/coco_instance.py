@@ -1,6 +1,7 @@
 """Instances in COCO format, with categories mapped by name."""
 
 from collections import defaultdict
+from pathlib import Path
 from typing import Any, ClassVar
 
 from mmdet.datasets import CocoDataset
@@ -18,8 +19,13 @@ from .coco_file import (
     labels_by_name,
     read_coco,
     with_box_and_area,
+    without_gc,
 )
 from .report import Report
+
+#: What was asked of files that passed, and their time of change: training checks a file before
+#: the model is built and reads it afterwards; the second check would find the same.
+_PASSED: set[tuple[Expectation, int]] = set()
 
 
 @DATASETS.register_module()
@@ -78,14 +84,16 @@ class CocoInstanceDataset(CocoDataset):
         """Read the annotation file and check it."""
         with get_local_path(self.ann_file, backend_args=self.backend_args) as local_path:
             content = read_coco(local_path)
-        return content, check_coco(content, self.expectation())
+            mtime_ns = Path(local_path).stat().st_mtime_ns
+        expected = self.expectation()
+        report = check_coco(content, expected)
+        if not report.fatal:
+            _PASSED.add((expected, mtime_ns))
+        return content, report
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read and check the annotation file; return one record an image."""
-        content, report = self.check()
-        report.raise_if_fatal()
-        if report.notes():
-            print_log(f'annotations: {report.notes()}', 'current', level=30)
+        content = self._checked_content()
         categories = content['categories']
         if not self._metainfo.get('classes'):
             self._metainfo['classes'] = class_names(categories)
@@ -96,15 +104,29 @@ class CocoInstanceDataset(CocoDataset):
         by_image = defaultdict(list)
         for annotation in content.get('annotations', ()):
             by_image[annotation['image_id']].append(annotation)
-        return [
-            self.parse_data_info(
-                {
-                    'raw_img_info': {**image, 'img_id': image['id']},
-                    'raw_ann_info': self._usable(by_image[image['id']], image),
-                }
-            )
-            for image in content['images']
-        ]
+        with without_gc():
+            return [
+                self.parse_data_info(
+                    {
+                        'raw_img_info': {**image, 'img_id': image['id']},
+                        'raw_ann_info': self._usable(by_image[image['id']], image),
+                    }
+                )
+                for image in content['images']
+            ]
+
+    def _checked_content(self) -> Json:
+        """Read the file; check it unless it has passed in this process already."""
+        with get_local_path(self.ann_file, backend_args=self.backend_args) as local_path:
+            content = read_coco(local_path)
+            key = (self.expectation(), Path(local_path).stat().st_mtime_ns)
+        if key not in _PASSED:
+            report = check_coco(content, self.expectation())
+            report.raise_if_fatal()
+            if report.notes():
+                print_log(f'annotations: {report.notes()}', 'current', level=30)
+            _PASSED.add(key)
+        return content
 
     def _usable(self, annotations: list[Json], image: Json) -> list[Json]:
         """Return what stays of an image's annotations, in the form mmdet's parser expects."""

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from mmengine.registry import DefaultScope
 
+from isda_suite.datasets import coco_instance
+from isda_suite.datasets.coco_checks import check_coco
 from isda_suite.datasets.errors import DataError
 from isda_suite.registry import DATASETS
 from isda_suite.visualization import draw_samples
@@ -119,3 +121,16 @@ def test_samples_can_be_drawn(build, tmp_path):
     assert min(picture.shape[:2]) >= 384
     with pytest.raises(ValueError, match='nothing to draw'):
         draw_samples(build(), tmp_path / 'out', num=0, progress=False)
+
+
+def test_a_file_that_passed_is_not_checked_again_until_it_changes(build, tmp_path, monkeypatch):
+    build().check()
+    calls = []
+    monkeypatch.setattr(coco_instance, 'check_coco', lambda *a: calls.append(a) or check_coco(*a))
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        DATASETS.build(config(tmp_path, pipeline=[]))
+        assert not calls
+        DATASETS.build(config(tmp_path, pipeline=[], metainfo={}))
+        assert len(calls) == 1
+    build()
+    assert len(calls) == 2
