@@ -122,7 +122,8 @@ def _try_load(path: Path) -> Library:
             return Library(reason=f'{path} was built for torch {built}, not {torch.__version__}')
         torch.ops.load_library(path)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     except (OSError, ValueError) as error:
-        return Library(reason=f'{path} cannot be loaded: {error}')
+        # Newer torch puts the loader's own words into the cause.
+        return Library(reason=f'{path} cannot be loaded: {error.__cause__ or error}')
     return Library(path, None, record)
 
 
