@@ -13,6 +13,7 @@ from mmengine.logging import MMLogger
 
 from isda_suite.registry import METRICS
 
+from .coco_detections import coco_results, kinds_of, record_of
 from .coco_evaluation import (
     Evaluation,
     average_precisions,
@@ -97,20 +98,7 @@ class CocoMetric(MmdetCocoMetric):
             data_samples: Samples with ``img_id`` and ``pred_instances`` (``scores``, ``labels``,
                 and ``masks`` or ``bboxes``, as the metrics need).
         """
-        for sample in data_samples:
-            found = sample['pred_instances']
-            record = {
-                'img_id': sample['img_id'],
-                'scores': _numpy(found['scores']),
-                'labels': _numpy(found['labels']),
-            }
-            if 'masks' in found:
-                record['masks'] = _encoded(found['masks'])
-            if 'bboxes' in found:
-                record['bboxes'] = _numpy(found['bboxes'])
-            if 'mask_scores' in found:
-                record['mask_scores'] = _numpy(found['mask_scores'])
-            self.results.append(record)
+        self.results += [record_of(sample) for sample in data_samples]
 
     def compute_metrics(self, results: list[Json]) -> dict[str, float]:
         """Evaluate all stored detections.
@@ -127,8 +115,8 @@ class CocoMetric(MmdetCocoMetric):
         self.img_ids = [record['img_id'] for record in results]
         wanted = {'bbox' if name == 'proposal' else name for name in self.metrics}
         if self.outfile_prefix:
-            wanted |= {key for key, kind in _PARTS.items() if any(kind in r for r in results)}
-        detections = {kind: self._detections(results, kind) for kind in sorted(wanted)}
+            wanted |= kinds_of(results)
+        detections = {kind: coco_results(results, kind, self.cat_ids) for kind in sorted(wanted)}
         if self.outfile_prefix:
             self._write(detections)
         if self.format_only:
@@ -164,33 +152,6 @@ class CocoMetric(MmdetCocoMetric):
             )
         return [ids[name] for name in classes]
 
-    def _detections(self, results: list[Json], kind: str) -> list[Json]:
-        """Return COCO's list of results: one dict a detection."""
-        key = _PARTS[kind]
-        detections = []
-        for record in results:
-            parts = record.get(key)
-            if parts is None and kind == 'bbox' and 'masks' in record:
-                parts = _boxes_of(record['masks'])
-            if parts is None:
-                raise ValueError(
-                    f"metric {kind!r} needs '{key}' in pred_instances; image "
-                    f'{record["img_id"]} has only {sorted(record)}'
-                )
-            scores = record['scores']
-            if kind == 'segm':
-                scores = record.get('mask_scores', scores)
-            for part, score, label in zip(parts, scores, record['labels'], strict=True):
-                detections.append(
-                    {
-                        'image_id': record['img_id'],
-                        'category_id': self.cat_ids[int(label)],
-                        'score': float(score),
-                        **({'segmentation': part} if kind == 'segm' else {'bbox': _xywh(part)}),
-                    }
-                )
-        return detections
-
     def _write(self, detections: dict[str, list[Json]]) -> None:
         for kind, content in detections.items():
             path = Path(f'{self.outfile_prefix}.{kind}.json')
@@ -201,6 +162,8 @@ class CocoMetric(MmdetCocoMetric):
     def _evaluate(self, name: str, content: Json, detections: list[Json]) -> dict[str, float]:
         logger = MMLogger.get_current_instance()
         images, categories = set(self.img_ids), set(self.cat_ids)
+        if len(images) < len(content['images']):
+            logger.info(f'{len(images)} of {len(content["images"])} annotated images evaluated')
         targets = sum(
             one['image_id'] in images
             and one['category_id'] in categories
@@ -250,40 +213,6 @@ class CocoMetric(MmdetCocoMetric):
             name: average_precisions(evaluation, evaluation.category_ids.index(category))
             for name, category in zip(self.dataset_meta['classes'], self.cat_ids, strict=True)
         }
-
-
-#: Name of an evaluation -> the part of a detection it compares.
-_PARTS = {'segm': 'masks', 'bbox': 'bboxes'}
-
-
-def _numpy(values: Any) -> np.ndarray[Any, Any]:
-    return values.detach().cpu().numpy() if hasattr(values, 'detach') else np.asarray(values)
-
-
-def _encoded(masks: Any) -> list[Json]:
-    """Return masks as RLE with text counts."""
-    from pycocotools import mask as coco_mask
-
-    encoded = []
-    for mask in masks if isinstance(masks, list) else _numpy(masks):
-        if not isinstance(mask, dict):
-            mask = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-        if isinstance(mask['counts'], bytes):
-            mask = {**mask, 'counts': mask['counts'].decode('ascii')}
-        encoded.append(mask)
-    return encoded
-
-
-def _boxes_of(masks: list[Json]) -> list[list[float]]:
-    from pycocotools import mask as coco_mask
-
-    boxes = [coco_mask.toBbox(mask) for mask in masks]
-    return [[float(x), float(y), float(x + w), float(y + h)] for x, y, w, h in boxes]
-
-
-def _xywh(box: Sequence[float]) -> list[float]:
-    x1, y1, x2, y2 = (float(value) for value in box)
-    return [x1, y1, x2 - x1, y2 - y1]
 
 
 def _table(rows: dict[str, dict[str, float]]) -> str:
