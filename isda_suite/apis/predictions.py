@@ -13,19 +13,6 @@ from mmengine.hooks import Hook
 from numpy.typing import NDArray
 
 from isda_suite.checkpoint.atomic import write_atomically
-from isda_suite.engine.errors import ConfigError
-
-_KINDS = ('.json', '.pkl', '.pickle')
-
-
-def check_output_name(path: str | Path) -> None:
-    """Refuse a file of a kind predictions are not written in.
-
-    Raises:
-        ConfigError: naming the kinds.
-    """
-    if Path(path).suffix not in _KINDS:
-        raise ConfigError(f'--out {path}: the file must end with one of {", ".join(_KINDS)}')
 
 
 class PredictionFile(BaseMetric):

@@ -9,6 +9,8 @@ from isda_suite.engine.config_checks import check_paths, check_work_dir, require
 from isda_suite.engine.errors import ConfigError
 from isda_suite.engine.launch import build_runner, explained, load_config, prepare_run
 
+OUTPUT_KINDS = ('.json', '.pkl', '.pickle')
+
 
 # One argument for each flag of tools/test.py, so more than seven.
 def evaluate(
@@ -48,31 +50,46 @@ def evaluate(
         ConfigError: if the configuration or an argument cannot work.
         CheckpointError: if the checkpoint is damaged or of another model.
     """
-    from isda_suite.apis.predictions import DrawPredictions, PredictionFile, check_output_name
-
     cfg = load_config(config, cfg_options, work_dir)
-    require_parts(cfg, ['model', 'test_dataloader', 'test_cfg'], 'testing')
-    check_work_dir(cfg.work_dir)
-    if out is not None:
-        check_output_name(out)
-    check_paths(cfg, ['test_dataloader'], weights=False, checkpoint=str(checkpoint))
-    settle_class_count(cfg, ['test_dataloader', 'train_dataloader'])
+    _check_files(cfg, checkpoint, out)
     prepare_run(cfg, launcher, trust_checkpoint)
     _set_up_test(cfg, eval, format_only, tta)
+    runner = _build(cfg, checkpoint, trust_checkpoint)
+    _add_outputs(runner, out, show_dir, show_score_thr)
+    metrics = dict(runner.test())
+    print_table(metrics, f'{checkpoint} on {_data_name(cfg)}')
+    return metrics
+
+
+def _check_files(cfg: Any, checkpoint: str | Path, out: str | Path | None) -> None:
+    require_parts(cfg, ['model', 'test_dataloader', 'test_cfg'], 'testing')
+    check_work_dir(cfg.work_dir)
+    if out is not None and Path(out).suffix not in OUTPUT_KINDS:
+        raise ConfigError(f'--out {out}: the file must end with one of {", ".join(OUTPUT_KINDS)}')
+    check_paths(cfg, ['test_dataloader'], weights=False, checkpoint=str(checkpoint))
+    settle_class_count(cfg, ['test_dataloader', 'train_dataloader'])
+
+
+def _build(cfg: Any, checkpoint: str | Path, trust: bool) -> Any:
     # Loads torch and the compiled library, so not before the cheap checks.
     from isda_suite.apis.operators import log_operators
 
     runner = build_runner(cfg)
     log_operators(runner)
     with explained(cfg):
-        _load(runner, checkpoint, trust_checkpoint)
+        _load(runner, checkpoint, trust)
+    return runner
+
+
+def _add_outputs(
+    runner: Any, out: str | Path | None, show_dir: str | Path | None, score_thr: float
+) -> None:
+    from isda_suite.apis.predictions import DrawPredictions, PredictionFile
+
     if out is not None:
         runner.test_evaluator.metrics.append(PredictionFile(out))
     if show_dir is not None:
-        runner.register_hook(DrawPredictions(Path(show_dir).absolute(), show_score_thr))
-    metrics = dict(runner.test())
-    print_table(metrics, f'{checkpoint} on {_data_name(cfg)}')
-    return metrics
+        runner.register_hook(DrawPredictions(Path(show_dir).absolute(), score_thr))
 
 
 def _set_up_test(cfg: Any, words: list[str] | None, format_only: bool, tta: bool) -> None:

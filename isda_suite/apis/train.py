@@ -53,17 +53,16 @@ def train(
         NonFiniteLossError: if a loss became NaN or infinite.
     """
     cfg = load_config(config, cfg_options, work_dir)
-    parts = ['model', 'train_dataloader', 'train_cfg', 'optim_wrapper']
-    require_parts(cfg, parts, 'training')
-    check_work_dir(cfg.work_dir)
     _set_resume(cfg, resume)
-    resumed = str(resume) if cfg.resume and cfg.load_from else None
-    check_paths(cfg, ['train_dataloader', 'val_dataloader'], resume=resumed)
-    settle_class_count(cfg, ['train_dataloader', 'val_dataloader'])
+    _check_files(cfg)
     _set_optimisation(cfg, amp, auto_scale_lr)
     _set_randomness(cfg, seed, deterministic)
     prepare_run(cfg, launcher, trust_checkpoint)
     _check_types_and_annotations(cfg)
+    return _run(cfg)
+
+
+def _run(cfg: Any) -> Any:
     # Loads torch and the compiled library, so not before the cheap checks.
     from isda_suite.apis.operators import log_operators
 
@@ -74,6 +73,14 @@ def train(
     with explained(cfg):
         runner.train()
     return runner
+
+
+def _check_files(cfg: Any) -> None:
+    loaders = ['train_dataloader', 'val_dataloader']
+    require_parts(cfg, ['model', 'train_dataloader', 'train_cfg', 'optim_wrapper'], 'training')
+    check_work_dir(cfg.work_dir)
+    check_paths(cfg, loaders, resume=cfg.load_from if cfg.resume else None)
+    settle_class_count(cfg, loaders)
 
 
 def _set_resume(cfg: Any, resume: str | Path | bool | None) -> None:

@@ -81,6 +81,9 @@ def prepare_run(cfg: Any, launcher: str = 'none', trust_checkpoint: bool = False
     cfg.launcher = launcher
     if cfg.get('env_cfg') is None:
         cfg.env_cfg = dict(dist_cfg=dict(backend='nccl'))
+    if launcher == 'pytorch' and cfg.env_cfg.get('dist_cfg'):
+        # torchrun has chosen the port; torch's own start takes no such argument.
+        cfg.env_cfg.dist_cfg.pop('port', None)
     _add_hooks(cfg)
     if not torch.cuda.is_available():
         _fit_cpu(cfg, launcher)
