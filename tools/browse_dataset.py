@@ -46,6 +46,7 @@ def main() -> None:
         from mmengine.registry import init_default_scope
         from mmengine.runner import set_random_seed
 
+        import isda_suite.datasets  # noqa: F401  (loads mmdet's data sets, which print lines)
         from isda_suite.registry import DATASETS
         from isda_suite.visualization import draw_samples
 
