@@ -111,10 +111,11 @@ def test_weight_gradient_alone_equals_the_one_computed_with_the_others():
     x.requires_grad_()
     other = weight.clone().requires_grad_()
     output = deform_conv2d(x, offset, other, 1, 1).square().sum()
-    for _ in range(2):  # a second backward pass must not find the first one's leftovers
-        (gradient,) = torch.autograd.grad(output, other, retain_graph=True)
-        torch.testing.assert_close(gradient, leaf.grad)
-        torch.autograd.grad(output, x, retain_graph=True)
+    for factor in (1, 3):  # a second backward pass must not find the first one's leftovers
+        factor = torch.tensor(factor, dtype=torch.double)
+        (gradient,) = torch.autograd.grad(output, other, factor, retain_graph=True)
+        torch.testing.assert_close(gradient, factor * leaf.grad)
+        torch.autograd.grad(output, x, factor, retain_graph=True)
     output.backward()
     torch.testing.assert_close(other.grad, leaf.grad)
 

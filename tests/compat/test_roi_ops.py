@@ -103,6 +103,18 @@ def test_roi_align_without_regions_and_in_bfloat16(features, rois):
         assert narrow.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize('mode', ['avg', 'max'])
+def test_a_region_without_area_reads_nothing_and_gets_no_gradient(features, mode):
+    from mmcv.ops import roi_align
+
+    features.requires_grad_()
+    point = torch.tensor([[0, 3.0, 3.0, 3.0, 3.0]], dtype=torch.double)
+    output = roi_align(features, point, 2, 1.0, 0, mode, True)
+    (gradient,) = torch.autograd.grad(output.sum(), features)
+    assert (output == 0).all()
+    assert (gradient == 0).all()
+
+
 def test_roi_pool_takes_the_maximum_of_unrounded_bins(features, rois):
     from mmcv.ops import roi_pool
 

@@ -27,7 +27,7 @@ def sigmoid_focal_loss_forward(
     is_class = _one_hot(input, target)
     logits = torch.where(is_class, input, -input).to(_accurate(input))
     loss = -(torch.sigmoid(-logits) ** gamma) * F.logsigmoid(logits)
-    output.copy_(loss * _balance(is_class, alpha) * _sample_weight(weight, target, input))
+    output.copy_(loss * _balance(is_class, alpha, loss) * _sample_weight(weight, target, input))
 
 
 def sigmoid_focal_loss_backward(
@@ -51,7 +51,7 @@ def sigmoid_focal_loss_backward(
     right, wrong = torch.sigmoid(logits), torch.sigmoid(-logits)
     slope = wrong**gamma * (gamma * right * F.logsigmoid(logits) - wrong)
     slope = torch.where(is_class, slope, -slope)
-    grad_input.copy_(slope * _balance(is_class, alpha) * _sample_weight(weight, target, input))
+    grad_input.copy_(slope * _balance(is_class, alpha, slope) * _sample_weight(weight, target, input))
 
 
 def softmax_focal_loss_forward(
@@ -116,8 +116,9 @@ def _one_hot(input: Tensor, target: Tensor) -> Tensor:
     return target[:, None] == torch.arange(input.shape[1], device=input.device)
 
 
-def _balance(is_class: Tensor, alpha: float) -> Tensor:
-    return torch.where(is_class, alpha, 1 - alpha)
+def _balance(is_class: Tensor, alpha: float, like: Tensor) -> Tensor:
+    """Alpha where the class is the true one, in the precision of ``like``."""
+    return torch.full_like(like, 1 - alpha).masked_fill(is_class, alpha)
 
 
 def _sample_weight(weight: Tensor, target: Tensor, input: Tensor) -> Tensor:
