@@ -120,24 +120,42 @@ def test_weight_gradient_alone_equals_the_one_computed_with_the_others():
     torch.testing.assert_close(other.grad, leaf.grad)
 
 
+PLAIN_OPTIONS = dict(
+    kW=3, kH=3, dW=1, dH=1, padW=1, padH=1, dilationW=1, dilationH=1, group=1,
+    deformable_group=1, im2col_step=2,
+)  # fmt: skip
+
+
 def test_scale_multiplies_the_weight_gradient_and_adds_it():
     import mmcv._ext as ext
 
     x, offset, _, weight, _ = make_inputs(GEOMETRIES[0])
-    options = dict(
-        kW=3, kH=3, dW=1, dH=1, padW=1, padH=1, dilationW=1, dilationH=1, group=1,
-        deformable_group=1, im2col_step=2,
-    )  # fmt: skip
     grad_output = torch.ones(B, O, H, W, dtype=torch.double)
     results = []
     for scale in (1, 0.5):
         grad_weight = torch.ones_like(weight)
         buffers = torch.empty(0), torch.empty(0)
         arguments = (x, offset, grad_output, grad_weight, *buffers)
-        ext.deform_conv_backward_parameters(*arguments, **options, scale=scale)
+        ext.deform_conv_backward_parameters(*arguments, **PLAIN_OPTIONS, scale=scale)
         results.append(grad_weight - 1)
     torch.testing.assert_close(results[1], results[0] / 2)
     assert results[0].abs().sum() > 0
+
+
+def test_weight_gradient_kept_for_another_output_gradient_is_not_used():
+    import mmcv._ext as ext
+
+    x, offset, _, weight, _ = make_inputs(GEOMETRIES[0])
+    first = torch.ones(B, O, H, W, dtype=torch.double)
+    second = 3 * first
+    buffer = torch.empty(0)
+    grads = torch.zeros_like(x), torch.zeros_like(offset)
+    ext.deform_conv_backward_input(x, offset, first, *grads, weight, buffer, **PLAIN_OPTIONS)
+    found, expected = torch.zeros_like(weight), torch.zeros_like(weight)
+    for result, scratch in ((found, buffer), (expected, torch.empty(0))):
+        arguments = (x, offset, second, result, scratch, scratch)
+        ext.deform_conv_backward_parameters(*arguments, **PLAIN_OPTIONS, scale=1)
+    torch.testing.assert_close(found, expected)
 
 
 def test_zero_offsets_give_an_ordinary_convolution_also_in_bfloat16():

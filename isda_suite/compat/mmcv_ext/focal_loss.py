@@ -51,7 +51,9 @@ def sigmoid_focal_loss_backward(
     right, wrong = torch.sigmoid(logits), torch.sigmoid(-logits)
     slope = wrong**gamma * (gamma * right * F.logsigmoid(logits) - wrong)
     slope = torch.where(is_class, slope, -slope)
-    grad_input.copy_(slope * _balance(is_class, alpha, slope) * _sample_weight(weight, target, input))
+    grad_input.copy_(
+        slope * _balance(is_class, alpha, slope) * _sample_weight(weight, target, input)
+    )
 
 
 def softmax_focal_loss_forward(
