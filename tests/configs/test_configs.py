@@ -1,0 +1,82 @@
+"""Every configuration of configs/ builds, checks and counts as expected."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from mmengine import Config
+from mmengine.registry import MODELS, DefaultScope
+
+from isda_suite.engine.class_count import put_class_count
+from isda_suite.engine.config_checks import check_keys
+from isda_suite.engine.type_checks import check_types
+from isda_suite.resources import resource_root
+
+CONFIGS = resource_root() / 'configs'
+FILES = sorted(p for p in CONFIGS.rglob('*.py') if '_base_' not in p.parts)
+COUNTS = json.loads((Path(__file__).parent / 'parameter_counts.json').read_text())
+# {method}_{backbone}_{gpus}xb{batch}-{schedule}_{dataset}, samples, custom sets, and the names
+# that the original READMEs use.
+NAME = re.compile(
+    r'^[a-z]+_(sample'
+    r'|[a-z0-9-]+_(sample|custom_[a-z]+|\d+xb\d+-\w+_[a-z0-9-]+|3x_coco(-testdev)?))$'
+)
+
+
+def names(files):
+    return [str(p.relative_to(CONFIGS)) for p in files]
+
+
+@pytest.mark.parametrize('file', FILES, ids=names(FILES))
+def test_config_builds_with_the_stored_number_of_parameters(file):
+    cfg = Config.fromfile(file)
+    check_keys(cfg)
+    check_types(cfg)
+    put_class_count(cfg.model, 80)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model)
+    parameters = list(model.parameters())
+    counts = {
+        'all': sum(p.numel() for p in parameters),
+        'trainable': sum(p.numel() for p in parameters if p.requires_grad),
+    }
+    assert counts == COUNTS[str(file.relative_to(CONFIGS))]
+
+
+def test_the_published_model_has_the_published_size():
+    assert COUNTS['isda/isda_r50_3x_coco.py'] == {'all': 41_908_624, 'trainable': 41_633_104}
+
+
+def test_every_stored_number_belongs_to_a_config():
+    assert set(COUNTS) == set(names(FILES))
+
+
+@pytest.mark.parametrize('file', FILES, ids=names(FILES))
+def test_names_follow_the_pattern(file):
+    assert NAME.match(file.stem), f'{file.stem} does not fit {NAME.pattern}'
+    assert file.stem.startswith(file.parent.name)
+
+
+def test_the_published_recipe_is_the_published_one():
+    cfg = Config.fromfile(CONFIGS / 'isda/isda_r50_3x_coco.py')
+    assert cfg.train_cfg.max_epochs == 42
+    assert cfg.param_scheduler[0].milestones == [27, 33, 35, 36, 37]
+    assert cfg.optim_wrapper.optimizer.lr == 1.25e-4
+    assert cfg.optim_wrapper.clip_grad.max_norm == 0.1
+    shorter = Config.fromfile(CONFIGS / 'isda/isda_r50_8xb1-36e_coco.py')
+    assert shorter.train_cfg.max_epochs == 36
+    assert shorter.param_scheduler[0].milestones == [27, 33]
+
+
+def test_the_reduced_learning_rate_reaches_the_published_tensors():
+    """68 tensors of the trainable ones: 42 backbone convolutions, 24 offsets, 2 reference points."""
+    from mmengine.optim import build_optim_wrapper
+
+    cfg = Config.fromfile(CONFIGS / 'isda/isda_r50_3x_coco.py')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(cfg.model)
+        groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
+    # Frozen tensors get a group of their own too; only trainable ones count.
+    reduced = [g for g in groups if g['lr'] < 1.2e-4 and g['params'][0].requires_grad]
+    assert len(reduced) == 68
