@@ -34,9 +34,7 @@ def run_demo(
     out_dir = Path(out_dir)
     data_root = write_sample_coco(data_dir, num_train=600, num_val=60)
     options = {**_data_options(data_root), **(cfg_options or {})}
-    runner = train(
-        CONFIG, work_dir=out_dir / 'train', resume='auto', seed=0, cfg_options=options
-    )
+    runner = train(CONFIG, work_dir=out_dir / 'train', resume='auto', seed=0, cfg_options=options)
     checkpoint = out_dir / 'train' / f'iter_{runner.iter}.pth'
     metrics = evaluate(
         CONFIG, checkpoint, eval=['segm'], cfg_options=options, work_dir=out_dir / 'test'
@@ -56,9 +54,7 @@ def _data_options(data_root: Path) -> dict[str, Any]:
     return {f'{loader}.dataset.data_root': root for loader in loaders}
 
 
-def draw_results(
-    cfg: Any, checkpoint: str | Path, folder: Path, score_thr: float
-) -> list[Path]:
+def draw_results(cfg: Any, checkpoint: str | Path, folder: Path, score_thr: float) -> list[Path]:
     """Draw ground truth beside predictions for the first validation images.
 
     Args:
@@ -80,6 +76,7 @@ def draw_results(
     from isda_suite.visualization.pictures import contact_sheet, save_picture
 
     model = load_model(cfg, checkpoint)
+    classes: Any = vars(model)['dataset_meta']['classes']
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         dataset = DATASETS.build(cfg.test_dataloader.dataset)
     infos = [dataset.get_data_info(i) for i in range(min(NUM_PICTURES, len(dataset)))]
@@ -88,9 +85,7 @@ def draw_results(
     for info, prediction in zip(tqdm(infos, desc='drawing'), found, strict=True):
         image = mmcv.imread(info['img_path'], channel_order='rgb')
         pred = prediction.pred_instances
-        picture = draw_side_by_side(
-            image, instances_of(info), pred, model.dataset_meta['classes'], score_thr
-        )
+        picture = draw_side_by_side(image, instances_of(info), pred, classes, score_thr)
         pictures.append(picture)
         files.append(save_picture(folder / f'{Path(info["img_path"]).stem}.png', picture))
     overview = contact_sheet(pictures, columns=3, cell_width=640)

@@ -14,9 +14,14 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from torch import nn
 
-from isda_suite.checkpoint.load import load_into
-from isda_suite.checkpoint.safe_load import install_safe_loading
+from isda_suite.checkpoint.load import class_names_of, load_into
+from isda_suite.checkpoint.safe_load import install_safe_loading, load_file
 from isda_suite.compat.warning_filters import quiet_imports
+from isda_suite.engine.class_count import (
+    asks_for_class_count,
+    put_class_count,
+    settle_class_count,
+)
 from isda_suite.engine.config_file import read_config
 from isda_suite.engine.errors import ConfigError
 from isda_suite.engine.type_checks import explain_build_error
@@ -43,11 +48,12 @@ def choose_device(device: str) -> torch.device:
     return found
 
 
-def build_model(config: str | Path | Config) -> nn.Module:
+def build_model(config: str | Path | Config, num_classes: int | None = None) -> nn.Module:
     """Build the model of a config on the current device, without fetching pretrained weights.
 
     Args:
         config: File, name of a shipped config, or the config itself, which is not changed.
+        num_classes: What ``num_classes='from_data'`` of the config means; ``None`` asks the data.
 
     Returns:
         The model, its weights not initialised; ``model.cfg`` is the config.
@@ -58,6 +64,10 @@ def build_model(config: str | Path | Config) -> nn.Module:
     cfg = config if isinstance(config, Config) else read_config(config)
     if 'model' not in cfg:
         raise ConfigError(f'{cfg.filename}: there is no model in this config')
+    cfg = copy.deepcopy(cfg)
+    if num_classes is not None:
+        put_class_count(cfg.model, num_classes)
+    settle_class_count(cfg, ['test_dataloader', 'train_dataloader'])
     model_cfg = _without_pretrained(copy.deepcopy(cfg.model))
     try:
         with quiet_imports(), DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
@@ -91,7 +101,10 @@ def load_model(
     """
     place = choose_device(device)
     install_safe_loading(trust)
-    model = revert_sync_batchnorm(build_model(config))
+    cfg = config if isinstance(config, Config) else read_config(config)
+    asks = asks_for_class_count(cfg.get('model'))
+    num_classes = _stored_class_count(checkpoint, trust) if asks else None
+    model = revert_sync_batchnorm(build_model(cfg, num_classes))
     meta = _dataset_meta(model.cfg)
     if checkpoint is None:
         with _quiet_log():
@@ -117,6 +130,14 @@ def _quiet_log() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def _stored_class_count(checkpoint: str | Path | None, trust: bool) -> int | None:
+    """Return how many classes a local checkpoint names, if it names them."""
+    if checkpoint is None or not Path(checkpoint).is_file():
+        return None
+    classes = class_names_of(load_file(checkpoint, trust).get('meta') or {})
+    return len(classes) if classes else None
 
 
 def _without_pretrained(node: Any) -> Any:

@@ -155,6 +155,7 @@ def parse_options(items: list[str] | None, old: list[str] | None = None) -> dict
 def apply_options(cfg: 'Config', options: dict[str, Any] | None) -> None:
     """Set values from ``--cfg-options`` in a configuration.
 
+    ``data_root=FOLDER`` moves every data set that lay in the configuration's ``data_root``.
     Only a value that is there may be changed; ``+key=value`` adds one. A key of the runner that
     the configuration leaves out (``randomness``, ``work_dir``) may be set without the ``+``.
 
@@ -171,10 +172,26 @@ def apply_options(cfg: 'Config', options: dict[str, Any] | None) -> None:
         if not key.startswith('+'):
             _require_key(cfg, name)
         changes[name] = value
+    old_root = cfg.get('data_root')
     try:
         cfg.merge_from_dict(changes)
     except (KeyError, TypeError, IndexError) as error:
         raise ConfigError(f'--cfg-options {" ".join(changes)}: {error}') from error
+    if 'data_root' in changes and isinstance(old_root, str) and old_root:
+        _move_data(cfg, old_root, str(changes['data_root']))
+
+
+def _move_data(node: Any, old_root: str, new_root: str) -> None:
+    """Let every data set and metric of the old ``data_root`` follow the new one.
+
+    In the file, one variable names them all; by the time options are applied it has been copied.
+    """
+    for key, value in node.items() if hasattr(node, 'items') else enumerate(node):
+        if key in ('data_root', 'ann_file') and isinstance(value, str):
+            if value.startswith(old_root):
+                node[key] = new_root.rstrip('/') + '/' + value[len(old_root) :].lstrip('/')
+        elif isinstance(value, dict | list):
+            _move_data(value, old_root, new_root)
 
 
 def _require_key(cfg: 'Config', dotted: str) -> None:

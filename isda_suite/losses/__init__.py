@@ -1,1 +1,1 @@
-"""losses"""
+"""Losses that mmdet and mmseg lack; ISDA needs none, its terms are mmdet's."""

@@ -66,9 +66,11 @@ class ISDA(DeformableDETR):
         self.mask_feat_head = MODELS.build(mask_feat_head)
 
     def _init_layers(self) -> None:
-        self.positional_encoding = SinePositionalEncoding(**self.positional_encoding)
-        self.encoder = DeformableTransformerEncoder(**self.encoder)
-        self.decoder = DeformableTransformerDecoder(**self.decoder)
+        # mmdet's constructor leaves the configurations under the names of the modules.
+        configs = {name: vars(self)[name] for name in ('positional_encoding', 'encoder', 'decoder')}
+        self.positional_encoding = SinePositionalEncoding(**configs['positional_encoding'])
+        self.encoder = DeformableTransformerEncoder(**configs['encoder'])
+        self.decoder = DeformableTransformerDecoder(**configs['decoder'])
         self.embed_dims = self.encoder.embed_dims
         self.query_embedding = nn.Embedding(self.num_queries, 2 * self.embed_dims)
         self.level_embed = nn.Parameter(torch.empty(self.num_feature_levels, self.embed_dims))
@@ -143,5 +145,5 @@ def _unpadded_samples(finest: Tensor, stride: int = 4) -> list[DetDataSample]:
 def _maps_of_memory(memory: Tensor, like: tuple[Tensor, ...]) -> list[Tensor]:
     """Cut the encoder memory (B, S, C) into maps of the sizes of ``like``, the first levels."""
     sizes = [feat.shape[-2] * feat.shape[-1] for feat in like]
-    parts = memory[:, : sum(sizes)].split(sizes, dim=1)
+    parts = torch.split(memory[:, : sum(sizes)], sizes, dim=1)
     return [part.mT.reshape(feat.shape) for part, feat in zip(parts, like, strict=True)]

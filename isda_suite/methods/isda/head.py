@@ -103,7 +103,7 @@ class ISDAHead(BaseModule):
         """Start from a foreground probability of 0.01 for every class."""
         super().init_weights()
         for branch in self.cls_branches:
-            nn.init.constant_(branch.bias, bias_init_with_prob(0.01))
+            nn.init.constant_(branch.get_parameter('bias'), bias_init_with_prob(0.01))
 
     def forward(
         self, hidden_states: Tensor, references: list[Tensor], mask_feature: Tensor
@@ -149,9 +149,9 @@ class ISDAHead(BaseModule):
         Returns:
             ``loss_cls`` and ``loss_mask`` of the last layer, ``d0.loss_cls`` … of the others.
         """
-        outputs = self(hidden_states, references, mask_feature)
+        all_cls, all_kernels, mask_feature = self(hidden_states, references, mask_feature)
         gts = [sample.gt_instances for sample in batch_data_samples]
-        return self.loss_by_feat(*outputs, gts)
+        return self.loss_by_feat(all_cls, all_kernels, mask_feature, gts)
 
     def loss_by_feat(
         self, all_cls: Tensor, all_kernels: Tensor, mask_feature: Tensor, gts: list[InstanceData]

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.structures import InstanceData
+from numpy.typing import NDArray
 from torch import Tensor
 
 TARGET_DOWN = ('bilinear', 'area')
@@ -42,10 +43,12 @@ def decode_mask_logits(kernels: Tensor, mask_feature: Tensor) -> Tensor:
     dtype = torch.promote_types(kernels.dtype, torch.float32)
     with torch.autocast(device_type=mask_feature.device.type, enabled=False):
         logits = kernels.to(dtype) @ mask_feature.to(dtype).flatten(1)
-    return logits.unflatten(1, mask_feature.shape[1:])
+    return logits.view(-1, *mask_feature.shape[1:])
 
 
-def downsample_masks(masks: np.ndarray | Tensor, size_hw: tuple[int, int], mode: str) -> Tensor:
+def downsample_masks(
+    masks: NDArray[np.uint8] | Tensor, size_hw: tuple[int, int], mode: str
+) -> Tensor:
     """Reduce binary masks to the stride-4 map of the batch.
 
     ``'bilinear'`` is interpolation by 1/4 without anti-aliasing, which is exactly the mean of the
@@ -76,8 +79,7 @@ def downsample_masks(masks: np.ndarray | Tensor, size_hw: tuple[int, int], mode:
         )
     masks = F.pad(masks, (0, 4 * cells[1] - w, 0, 4 * cells[0] - h))
     first, last = (1, 3) if mode == 'bilinear' else (0, 4)
-    cell = masks.unflatten(2, (cells[1], 4)).unflatten(1, (cells[0], 4))
-    cell = cell[:, :, first:last, :, first:last]
+    cell = masks.reshape(-1, cells[0], 4, cells[1], 4)[:, :, first:last, :, first:last]
     mean = cell.sum(dim=(2, 4), dtype=torch.float32) / (last - first) ** 2
     return F.pad(mean, (0, size_hw[1] - cells[1], 0, size_hw[0] - cells[0]))
 

@@ -1,0 +1,59 @@
+import json
+
+import pytest
+from mmengine import Config
+
+from isda_suite.engine.class_count import settle_class_count
+from isda_suite.engine.config_file import apply_options
+from isda_suite.engine.errors import ConfigError
+
+
+def config(root, **dataset):
+    return Config(
+        dict(
+            data_root=f'{root}/',
+            model=dict(head=dict(num_classes='from_data'), other=[dict(num_classes=3)]),
+            train_dataloader=dict(
+                dataset=dict(
+                    type='RepeatDataset',
+                    dataset=dict(data_root=f'{root}/', ann_file='a.json', **dataset),
+                )
+            ),
+            val_evaluator=[dict(type='M', ann_file=f'{root}/a.json')],
+        )
+    )
+
+
+def write_categories(folder, names):
+    folder.mkdir(exist_ok=True)
+    content = {'categories': [{'id': i, 'name': name} for i, name in enumerate(names)]}
+    (folder / 'a.json').write_text(json.dumps(content))
+
+
+def test_classes_are_counted_in_the_json(tmp_path):
+    write_categories(tmp_path, 'abcd')
+    cfg = config(tmp_path)
+    settle_class_count(cfg, ['val_dataloader', 'train_dataloader'])
+    assert cfg.model.head.num_classes == 4
+    assert cfg.model.other[0].num_classes == 3
+
+
+def test_named_classes_win_over_the_json(tmp_path):
+    write_categories(tmp_path, 'abcd')
+    cfg = config(tmp_path, metainfo=dict(classes=('a', 'b')))
+    settle_class_count(cfg, ['train_dataloader'])
+    assert cfg.model.head.num_classes == 2
+
+
+def test_data_without_classes_say_so(tmp_path):
+    write_categories(tmp_path, '')
+    with pytest.raises(ConfigError, match='write the number instead'):
+        settle_class_count(config(tmp_path), ['train_dataloader'])
+
+
+def test_one_data_root_moves_every_data_set(tmp_path):
+    """The variable of the file was copied into the data sets before options are applied."""
+    cfg = config(tmp_path / 'old')
+    apply_options(cfg, {'data_root': str(tmp_path / 'new')})
+    assert cfg.train_dataloader.dataset.dataset.data_root == f'{tmp_path}/new/'
+    assert cfg.val_evaluator[0].ann_file == f'{tmp_path}/new/a.json'
