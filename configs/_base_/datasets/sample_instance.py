@@ -1,5 +1,5 @@
 # The generated sample (isda_suite.datasets.sample): small images, so nothing is resized.
-# Its shapes have no upright side, so all flips are allowed.
+# Its shapes have no upright side, so all flips are allowed. For runs counted in iterations.
 dataset_type = 'isda_suite.CocoInstanceDataset'
 data_root = 'data/sample/'
 metainfo = dict(classes=('disk', 'box', 'star', 'ring', 'triangle'))
@@ -28,7 +28,7 @@ train_dataloader = dict(
     num_workers=1,
     persistent_workers=True,
     pin_memory=False,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='InfiniteSampler', shuffle=True),
     batch_sampler=dict(type='AspectRatioBatchSampler'),
     dataset=dict(
         type=dataset_type,
