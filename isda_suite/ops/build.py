@@ -16,7 +16,11 @@ import torch
 from isda_suite.resources import resource_root
 
 from . import toolchain
-from .library import cache_prefix, cache_root
+from .library import cache_prefix, cache_root, read_record
+
+
+class CompileError(RuntimeError):
+    """Compiling failed; the compiler's own message has been printed."""
 
 
 def build(verbose: bool = False) -> Path:
@@ -32,23 +36,20 @@ def build(verbose: bool = False) -> Path:
         The library's path.
 
     Raises:
-        RuntimeError: if there is no compiler, or compiling fails, with the compiler's message
-            above it.
+        RuntimeError: if there is no compiler, or FORCE_CUDA=1 cannot be met.
+        CompileError: if compiling fails.
     """
     if toolchain.find_compiler() is None:
         raise RuntimeError('no C++ compiler found: install g++ (or set CXX) and try again')
     plan = toolchain.make_plan(torch.__version__, torch.version.cuda)
     try:
         return _build_plan(plan, verbose)
-    except subprocess.CalledProcessError as error:
+    except CompileError:
         if not plan.with_cuda or toolchain.flag('FORCE_CUDA') or toolchain.flag('ISDA_REQUIRE_OPS'):
-            raise RuntimeError(f'compiling the operators failed ({error}); see above') from error
+            raise
         reason = f'compiling the CUDA kernels failed with the toolkit in {plan.cuda_home}'
         print(f'{reason}; building for the CPU alone.', file=sys.stderr)
-    try:
-        return _build_plan(plan.without_cuda(reason), verbose)
-    except subprocess.CalledProcessError as error:
-        raise RuntimeError(f'compiling the operators failed ({error}); see above') from error
+    return _build_plan(plan.without_cuda(reason), verbose)
 
 
 def _build_plan(plan: toolchain.Plan, verbose: bool) -> Path:
@@ -60,7 +61,7 @@ def _build_plan(plan: toolchain.Plan, verbose: bool) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / 'building').open('w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if library.is_file():
+        if _is_complete(library):
             print(f'{library} is up to date.')
             return library
         # Left by an interrupted build; torch's builder would wait for it for ever.
@@ -72,6 +73,16 @@ def _build_plan(plan: toolchain.Plan, verbose: bool) -> Path:
         toolchain.write_record(folder, reason=plan.reason)
         print(f'Done in {time.monotonic() - start:.0f} s.')
     return library
+
+
+def _is_complete(library: Path) -> bool:
+    """Whether an earlier build got to its end."""
+    try:
+        read_record(library)
+    except (OSError, ValueError):
+        library.unlink(missing_ok=True)
+        return False
+    return True
 
 
 def _compile(plan: toolchain.Plan, csrc: Path, folder: Path, name: str, verbose: bool) -> None:
@@ -93,4 +104,7 @@ def _compile(plan: toolchain.Plan, csrc: Path, folder: Path, name: str, verbose:
         'from torch.utils import cpp_extension\n'
         'cpp_extension.load(**json.load(sys.stdin), is_python_module=False)\n'
     )
-    subprocess.run([sys.executable, '-c', program], input=json.dumps(job), text=True, check=True)
+    command = [sys.executable, '-c', program]
+    done = subprocess.run(command, input=json.dumps(job), text=True, check=False)
+    if done.returncode != 0:
+        raise CompileError(f'the compiler gave up (exit code {done.returncode}), see above')
