@@ -49,6 +49,7 @@ _COLOUR = re.compile(r'\x1b\[[0-9;]*m')
 _PRINTS = re.compile('|'.join(f'(?:{pattern})' for pattern in KNOWN_PRINTS))
 _LOG_LINES = re.compile('|'.join(f'(?:{pattern})' for pattern in KNOWN_LOG_LINES))
 _FROZEN = re.compile(r'(?P<name>\S+) is skipped since its requires_grad=False')
+_OPTION = re.compile(r'paramwise_options -- (?P<name>[^:]+):(?P<option>.+)')
 
 
 def filter_known_warnings() -> None:
@@ -58,30 +59,58 @@ def filter_known_warnings() -> None:
 
 
 class KnownLineFilter(logging.Filter):
-    """Drop known log lines and collapse the hundreds about frozen parameters into one.
+    """Drop known log lines and collapse the hundreds about single parameters into a few.
 
     While mmengine builds an optimizer with ``paramwise_cfg`` it logs a line for each parameter
-    without gradient. The first becomes a line that speaks for all, the others are counted.
+    without gradient, and three for each one with options of its own. They are counted, and a line
+    for each kind is logged before the next line about something else.
+
+    Args:
+        logger: The logger that gets the lines with the counts.
 
     Attributes:
         frozen_parameters: How many lines about frozen parameters came by.
     """
 
-    frozen_parameters = 0
+    def __init__(self, logger: logging.Logger) -> None:
+        super().__init__()
+        self.frozen_parameters = 0
+        self._logger = logger
+        self._frozen: list[str] = []
+        self._options: dict[str, list[str]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Decide whether a log record is shown; may shorten it."""
+        """Decide whether a log record is shown; lines with counts go out before it."""
         message = record.getMessage()
-        frozen = _FROZEN.match(message)
-        if frozen is None:
+        frozen, option = _FROZEN.match(message), _OPTION.match(message)
+        if frozen is not None:
+            self.frozen_parameters += 1
+            self._frozen.append(frozen['name'])
+        elif option is not None:
+            self._options.setdefault(option['name'], []).append(option['option'])
+        else:
+            for level, summary in self._take_summaries():
+                self._logger.log(level, summary)
             return _LOG_LINES.match(message) is None
-        self.frozen_parameters += 1
-        record.msg = (
-            f'frozen parameters (requires_grad=False) stay out of the optimizer: '
-            f'{frozen["name"]} and others, if any, which are not listed'
-        )
-        record.args = ()
-        return self.frozen_parameters == 1
+        return False
+
+    def _take_summaries(self) -> list[tuple[int, str]]:
+        frozen, options = self._frozen, self._options
+        self._frozen, self._options = [], {}
+        lines = []
+        if frozen:
+            what = 'frozen parameters (requires_grad=False) that stay out of the optimizer'
+            lines.append((logging.WARNING, f'{what}: {_counted(frozen)}'))
+        same: dict[str, list[str]] = {}
+        for name, found in options.items():
+            same.setdefault(', '.join(sorted(found)), []).append(name)
+        for what, names in same.items():
+            lines.append((logging.INFO, f'parameters with {what}: {_counted(names)}'))
+        return lines
+
+
+def _counted(names: list[str]) -> str:
+    return f'{len(names)}, the first is {names[0]}'
 
 
 def filter_known_log_lines(logger: logging.Logger) -> KnownLineFilter:
@@ -96,7 +125,7 @@ def filter_known_log_lines(logger: logging.Logger) -> KnownLineFilter:
     for present in logger.filters:
         if isinstance(present, KnownLineFilter):
             return present
-    known = KnownLineFilter()
+    known = KnownLineFilter(logger)
     logger.addFilter(known)
     return known
 

@@ -82,14 +82,26 @@ def test_only_listed_warnings_are_ignored_and_only_inside():
                      listed[0][0]]  # fmt: skip
 
 
-def test_frozen_parameters_become_one_line_and_are_counted(logger):
+def test_lines_about_single_parameters_become_one_line_of_each_kind(logger):
     known = filter_known_log_lines(logger)
     for index in range(300):
         logger.warning(f'backbone.layer1.{index}.weight is skipped since its requires_grad=False')
+    for index in range(40):
+        for option in ('weight_decay=0.0001', 'lr=1e-05'):
+            logger.info(f'paramwise_options -- backbone.layer2.{index}.weight:{option}')
+    logger.info('paramwise_options -- bias:lr=0.1')
+    assert logger.messages == []
+    logger.info('next')
+    logger.info('last')
+    frozen, backbone, bias, *others = logger.messages
     assert known.frozen_parameters == 300
-    (message,) = logger.messages
-    assert 'backbone.layer1.0.weight' in message
-    assert 'stay out of the optimizer' in message
+    assert frozen.endswith('optimizer: 300, the first is backbone.layer1.0.weight')
+    what = (
+        'parameters with lr=1e-05, weight_decay=0.0001: 40, the first is backbone.layer2.0.weight'
+    )
+    assert backbone == what
+    assert bias == 'parameters with lr=0.1: 1, the first is bias'
+    assert others == ['next', 'last']
 
 
 def test_known_log_lines_disappear_and_others_stay(logger):
@@ -120,13 +132,16 @@ def test_the_stack_is_imported_silently_and_an_optimizer_built_with_one_line():
             from mmengine.logging import MMLogger
             from mmengine.optim import build_optim_wrapper
         print('imported')
-        known = filter_known_log_lines(MMLogger.get_current_instance())
+        logger = MMLogger.get_current_instance()
+        logger.setLevel('INFO')
+        known = filter_known_log_lines(logger)
         model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
         model[0].requires_grad_(False)
         optimizer = dict(type='SGD', lr=0.1, weight_decay=0.1)
         paramwise = dict(norm_decay_mult=0.0)
         cfg = dict(type='OptimWrapper', optimizer=optimizer, paramwise_cfg=paramwise)
         build_optim_wrapper(model, cfg)
+        logger.info('next')
         print('frozen', known.frozen_parameters)
     """
     command = [sys.executable, '-W', 'default', '-c', textwrap.dedent(code)]
@@ -135,5 +150,7 @@ def test_the_stack_is_imported_silently_and_an_optimizer_built_with_one_line():
     assert lines[0] == 'imported', result.stdout + result.stderr
     assert lines[-1] == 'frozen 2', result.stderr
     assert sum('frozen parameters (requires_grad=False)' in line for line in lines) == 1
+    assert sum('parameters with ' in line for line in lines) == 1
     assert 'is skipped since' not in result.stdout
+    assert 'paramwise_options' not in result.stdout
     assert result.stderr == ''
