@@ -9,6 +9,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from isda_suite.engine.arguments import (
+    add_config,
+    add_config_options,
+    add_device,
+    add_trust_checkpoint,
+)
+from isda_suite.engine.exit_codes import run_tool
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -16,17 +24,16 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('images', metavar='IMAGE_OR_FOLDER', help='a file, a folder or a pattern')
-    parser.add_argument('config', metavar='CONFIG', help='config of the model')
+    add_config(parser)
     parser.add_argument('checkpoint', metavar='CKPT', help='its weights')
     parser.add_argument('--out-dir', default='demo_results', help='default: demo_results')
     parser.add_argument(
         '--score-thr', type=float, default=0.3, help='leave out what scores below (default: 0.3)'
     )
     parser.add_argument('--batch-size', type=int, default=1, help='images at a time (default: 1)')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N (default: auto)')
-    parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='read CKPT even if that runs code in it'
-    )
+    add_device(parser)
+    add_config_options(parser)
+    add_trust_checkpoint(parser)
     args = parser.parse_args()
     if not 0 <= args.score_thr <= 1:
         parser.error(f'--score-thr must lie between 0 and 1, got {args.score_thr}')
@@ -48,6 +55,7 @@ def main() -> None:
             iterate_predictions,
             load_model,
         )
+        from isda_suite.engine.config_file import parse_options, read_config
         from isda_suite.engine.errors import ConfigError
 
     out_dir = Path(args.out_dir).expanduser()
@@ -55,7 +63,8 @@ def main() -> None:
     images = find_images(args.images)  # before the model: a wrong path should not take seconds
     if any(isinstance(i, Path) and i.parent.resolve() == out_dir.resolve() for i in images):
         raise ConfigError(f'--out-dir {out_dir} holds the images: the pictures would replace them')
-    model = load_model(args.config, args.checkpoint, args.device, args.trust_checkpoint)
+    cfg = read_config(args.config, parse_options(args.cfg_options))
+    model = load_model(cfg, args.checkpoint, args.device, args.trust_checkpoint)
     written, found = 0, 0
     names: set[str] = set()  # images of two folders may share theirs
     for prediction in iterate_predictions(model, images, args.score_thr, args.batch_size):
@@ -69,6 +78,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    from isda_suite.engine.exit_codes import run_tool
-
     sys.exit(run_tool(main))

@@ -3,13 +3,14 @@
 import argparse
 import sys
 
+from isda_suite.engine.arguments import add_config, add_config_options
 from isda_suite.engine.exit_codes import run_tool
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='file, or bare name of a shipped configuration')
+    add_config(parser)
     parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
     parser.add_argument('--output-dir', default='work_dirs/browse', help='folder for pictures')
     parser.add_argument('--num', type=int, default=20, help='samples, spread over the data set')
@@ -17,13 +18,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--not-show', action='store_true', help='accepted for old commands: no window is opened'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        metavar='KEY=VALUE',
-        help='change values of the configuration',
-    )
+    add_config_options(parser)
     args = parser.parse_args()
     if args.num < 1:
         parser.error(f'--num must be at least 1, got {args.num}')
@@ -34,11 +29,10 @@ def main() -> None:
     """Draw the samples and a contact sheet."""
     args = parse_args()
     from isda_suite.compat.warning_filters import quiet_imports
-    from isda_suite.engine.config_file import apply_options, parse_options, read_config
+    from isda_suite.engine.config_file import parse_options, read_config
     from isda_suite.engine.errors import ConfigError
 
-    cfg = read_config(args.config)
-    apply_options(cfg, parse_options(args.cfg_options))
+    cfg = read_config(args.config, parse_options(args.cfg_options))
     loader = cfg.get(f'{args.split}_dataloader')
     if not loader:
         raise ConfigError(f'the configuration has no {args.split}_dataloader')

@@ -7,6 +7,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from isda_suite.engine.arguments import add_config, add_config_options
 from isda_suite.engine.exit_codes import run_tool
 
 if TYPE_CHECKING:
@@ -20,18 +21,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='file, or bare name of a shipped configuration')
+    add_config(parser)
     parser.add_argument('--split', choices=_SPLITS, nargs='+', default=_SPLITS)
     parser.add_argument(
         '--images', action='store_true', help='decode every image and compare its size too'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        metavar='KEY=VALUE',
-        help='change values of the configuration',
-    )
+    add_config_options(parser)
     return parser.parse_args()
 
 
@@ -39,11 +34,10 @@ def main() -> int:
     """Check every data set once; return 3 if anything is fatal."""
     args = parse_args()
     from isda_suite.compat.warning_filters import quiet_imports
-    from isda_suite.engine.config_file import apply_options, parse_options, read_config
+    from isda_suite.engine.config_file import parse_options, read_config
     from isda_suite.engine.exit_codes import DONE, WRONG_COMMAND, WRONG_DATA
 
-    cfg = read_config(args.config)
-    apply_options(cfg, parse_options(args.cfg_options))
+    cfg = read_config(args.config, parse_options(args.cfg_options))
     data_sets = _data_sets(cfg, args.split)
     with quiet_imports():
         from isda_suite.datasets.checks import inspect_dataset

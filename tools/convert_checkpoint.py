@@ -9,6 +9,9 @@ Example:
 import argparse
 import sys
 
+from isda_suite.engine.arguments import add_trust_checkpoint
+from isda_suite.engine.exit_codes import run_tool
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -36,9 +39,7 @@ def parse_args() -> argparse.Namespace:
         action='store_true',
         help='take the last of unequal copies of a shared layer instead of stopping',
     )
-    parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='read SRC even if that runs code in it'
-    )
+    add_trust_checkpoint(parser)
     return parser.parse_args()
 
 
@@ -66,6 +67,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    from isda_suite.engine.exit_codes import run_tool
-
     sys.exit(run_tool(main))

@@ -11,13 +11,21 @@ Example:
 import argparse
 import sys
 
+from isda_suite.engine.arguments import (
+    add_config,
+    add_config_options,
+    add_device,
+    add_trust_checkpoint,
+)
+from isda_suite.engine.exit_codes import run_tool
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', metavar='CONFIG', help='config of the model')
+    add_config(parser)
     parser.add_argument('checkpoint', metavar='CKPT', nargs='?', help='default: random weights')
     parser.add_argument('--height', type=int, default=800, help='pixels (default: 800)')
     parser.add_argument('--width', type=int, default=1333, help='pixels (default: 1333)')
@@ -37,11 +45,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--compile', action='store_true', help='run through torch.compile')
     parser.add_argument('--warmup', type=int, default=5, help='untimed passes (default: 5)')
     parser.add_argument('--iters', type=int, default=30, help='timed passes (default: 30)')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N (default: auto)')
+    add_device(parser)
     parser.add_argument('--out', metavar='JSON', help='write the result here')
-    parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='read CKPT even if that runs code in it'
-    )
+    add_config_options(parser)
+    add_trust_checkpoint(parser)
     args = parser.parse_args()
     for name in ('height', 'width', 'batch_size', 'iters'):
         if getattr(args, name) < 1:
@@ -53,6 +60,7 @@ def main() -> None:
     """Measure, print, write."""
     args = parse_args()
     from isda_suite.compat.warning_filters import filter_known_warnings, quiet_imports
+    from isda_suite.engine.config_file import parse_options, read_config
 
     filter_known_warnings()
     with quiet_imports():
@@ -68,8 +76,9 @@ def main() -> None:
         warmup=args.warmup,
         iters=args.iters,
     )
+    cfg = read_config(args.config, parse_options(args.cfg_options))
     report = measure_speed(
-        args.config, settings, args.checkpoint, device=args.device, trust=args.trust_checkpoint
+        cfg, settings, args.checkpoint, device=args.device, trust=args.trust_checkpoint
     )
     print(describe(report))
     if args.out:
@@ -78,6 +87,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    from isda_suite.engine.exit_codes import run_tool
-
     sys.exit(run_tool(main))

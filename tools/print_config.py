@@ -7,6 +7,7 @@ written, without running anything.
 import argparse
 import sys
 
+from isda_suite.engine.arguments import add_config, add_config_options
 from isda_suite.engine.exit_codes import run_tool
 
 
@@ -15,17 +16,11 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='file, or bare name of a shipped configuration')
+    add_config(parser)
     parser.add_argument(
         '--safe', action='store_true', help='show the text of the files, run nothing'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        metavar='KEY=VALUE',
-        help='change values of the configuration; +KEY=VALUE adds one; lists as KEY=[a,b]',
-    )
+    add_config_options(parser)
     args = parser.parse_args()
     if args.safe and args.cfg_options:
         parser.error('--cfg-options needs the merged configuration, --safe does not make one')
@@ -35,12 +30,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Print the configuration."""
     args = parse_args()
-    from isda_suite.engine.config_file import (
-        apply_options,
-        parse_options,
-        read_config,
-        read_sources,
-    )
+    from isda_suite.engine.config_file import parse_options, read_config, read_sources
 
     if args.safe:
         for path, text in read_sources(args.config):
@@ -48,9 +38,8 @@ def main() -> None:
         return
     from isda_suite.engine.config_checks import check_keys
 
-    cfg = read_config(args.config)
+    cfg = read_config(args.config, parse_options(args.cfg_options))
     check_keys(cfg)
-    apply_options(cfg, parse_options(args.cfg_options))
     print(cfg.pretty_text)
 
 

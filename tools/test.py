@@ -7,6 +7,12 @@ import argparse
 import os
 import sys
 
+from isda_suite.engine.arguments import (
+    add_config,
+    add_config_options,
+    add_launcher,
+    add_trust_checkpoint,
+)
 from isda_suite.engine.exit_codes import run_tool
 
 
@@ -15,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='file, or bare name of a shipped configuration')
+    add_config(parser)
     parser.add_argument('checkpoint', help='weights that fit the model completely')
     parser.add_argument('--work-dir', help='folder for logs (work_dirs/NAME)')
     parser.add_argument(
@@ -36,26 +42,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--tta', action='store_true', help='test-time augmentation as the configuration defines it'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        metavar='KEY=VALUE',
-        help='change values of the configuration; +KEY=VALUE adds one; lists as KEY=[a,b]',
-    )
-    parser.add_argument('--options', nargs='+', action='extend', help=argparse.SUPPRESS)
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='who started the processes (dist_test.sh and slurm_test.sh set it)',
-    )
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='let the checkpoint run code while it is read; only for files of a known origin',
-    )
+    add_config_options(parser)
+    add_launcher(parser, 'dist_test.sh and slurm_test.sh')
+    add_trust_checkpoint(parser)
     return parser.parse_args()
 
 

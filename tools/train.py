@@ -8,6 +8,12 @@ import argparse
 import os
 import sys
 
+from isda_suite.engine.arguments import (
+    add_config,
+    add_config_options,
+    add_launcher,
+    add_trust_checkpoint,
+)
 from isda_suite.engine.exit_codes import run_tool
 
 
@@ -16,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='file, or bare name of a shipped configuration')
+    add_config(parser)
     parser.add_argument('--work-dir', help='folder for logs and checkpoints (work_dirs/NAME)')
     parser.add_argument(
         '--resume',
@@ -37,26 +43,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--deterministic', action='store_true', help='use deterministic algorithms only'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        metavar='KEY=VALUE',
-        help='change values of the configuration; +KEY=VALUE adds one; lists as KEY=[a,b]',
-    )
-    parser.add_argument('--options', nargs='+', action='extend', help=argparse.SUPPRESS)
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='who started the processes (dist_train.sh and slurm_train.sh set it)',
-    )
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='let checkpoints run code while they are read; only for files of a known origin',
-    )
+    add_config_options(parser)
+    add_launcher(parser, 'dist_train.sh and slurm_train.sh')
+    add_trust_checkpoint(parser)
     return parser.parse_args()
 
 

@@ -85,7 +85,7 @@ def convert_checkpoint(
     dropped: list[str] = []
     if options.num_classes is not None:
         converted, dropped = drop_class_layer(converted, table, options.num_classes)
-    shapes = None if options.config is None else _shapes_of(options.config)
+    shapes = None if options.config is None else _shapes_of(options)
     report = account_for(report.style, converted, report.unused + dropped, shapes)
     _require_shapes(report.mismatched)
     meta: dict[str, Any] = dict(
@@ -147,11 +147,12 @@ def _choose_table(
     return found
 
 
-def _shapes_of(config: str | Path) -> dict[str, tuple[int, ...]]:
+def _shapes_of(options: ConversionOptions) -> dict[str, tuple[int, ...]]:
     from .model import build_model
 
+    assert options.config is not None
     with torch.device('meta'):  # shapes only: no memory, no initialisation
-        model = build_model(config)
+        model = build_model(options.config, options.num_classes)
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
 

@@ -4,6 +4,7 @@ import difflib
 import os
 from typing import Any
 
+from isda_suite.engine.dataset_config import innermost_dataset
 from isda_suite.engine.errors import ConfigError
 from isda_suite.engine.type_checks import arguments_of
 
@@ -30,21 +31,6 @@ _STOCK: dict[str, dict[str, dict[str, Any]]] = {
     'YouTubeVISDataset': _VIDEO,
     'BaseSegDataset': _SEMANTIC,
 }
-
-
-def innermost_dataset(dataset: Any) -> Any:
-    """Return the configuration of the data set inside wrappers such as ``RepeatDataset``.
-
-    Args:
-        dataset: The configuration of a data set.
-    """
-    while True:
-        if dataset.get('dataset') is not None:
-            dataset = dataset['dataset']
-        elif dataset.get('datasets'):
-            dataset = dataset['datasets'][0]
-        else:
-            return dataset
 
 
 def evaluators_of(dataset: Any) -> dict[str, dict[str, Any]]:

@@ -18,6 +18,7 @@ from torch import nn
 from isda_suite.compat.warning_filters import quiet_imports
 from isda_suite.datasets.errors import DataError
 from isda_suite.datasets.image_file import fault_of_content
+from isda_suite.engine.dataset_config import innermost_dataset
 from isda_suite.engine.errors import ConfigError
 
 from .model import load_model
@@ -216,8 +217,8 @@ class _Pipeline:
 
 def _test_pipeline(cfg: Config) -> list[dict[str, Any]]:
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-    while 'pipeline' not in dataset and ('dataset' in dataset or 'datasets' in dataset):
-        dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
+    if 'pipeline' not in dataset:
+        dataset = innermost_dataset(dataset)
     if not dataset.get('pipeline'):
         raise ConfigError(f'{cfg.filename}: test_dataloader.dataset has no pipeline')
     return list(copy.deepcopy(dataset['pipeline']))

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from isda_suite.apis.evaluation import choose_evaluators, innermost_dataset, make_format_only
+from isda_suite.apis.evaluation import choose_evaluators, make_format_only
 from isda_suite.engine.class_count import settle_class_count
 from isda_suite.engine.config_checks import check_paths, check_work_dir, require_parts
+from isda_suite.engine.dataset_config import innermost_dataset
 from isda_suite.engine.errors import ConfigError
 from isda_suite.engine.launch import build_runner, explained, load_config, prepare_run
 

@@ -7,10 +7,12 @@ serves. All report through :class:`~isda_suite.datasets.report.Report`.
 import os.path
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from .coco_checks import Expectation, check_coco
-from .coco_file import read_coco
+from .coco_file import category_problems, class_names, read_coco
+from .errors import DataError
 from .image_file import check_size, missing_image, read_image
 from .report import Report
 
@@ -144,6 +146,23 @@ def check_annotations(dataset_cfg: DataConfig) -> list[Report]:
     return reports
 
 
+def category_names(ann_file: str | Path) -> list[str]:
+    """Return the classes a COCO annotation file has when a config names none.
+
+    Args:
+        ann_file: The file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        DataError: if it is not a COCO json or a category has no id or name.
+    """
+    categories = read_coco(ann_file)['categories']
+    problems = category_problems(categories, None)
+    if problems:
+        raise DataError('\n'.join([f'{ann_file}: classes do not fit', *problems[:5]]))
+    return list(class_names(categories))
+
+
 def check_images(dataset: Any, progress: bool = False) -> Report:
     """Decode every image of a loaded data set and compare its size with the annotations.
 
@@ -169,8 +188,6 @@ def check_images(dataset: Any, progress: bool = False) -> Report:
 
 def _look_at_image(info: DataConfig) -> list[tuple[str, str, bool]]:
     import cv2
-
-    from .errors import DataError
 
     path = info['img_path']
     try:

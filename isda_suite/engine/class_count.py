@@ -1,10 +1,10 @@
 """Let a configuration take its number of classes from the data: ``num_classes='from_data'``."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .dataset_config import innermost_dataset
 from .errors import ConfigError
 
 FROM_DATA = 'from_data'
@@ -38,14 +38,15 @@ def settle_class_count(cfg: Any, loaders: list[str]) -> None:
             counts.
 
     Raises:
-        ConfigError: if no data set tells its classes.
+        ConfigError: if no data set tells its classes, or their annotation file is missing.
+        DataError: if the annotation file cannot be read.
     """
     if not asks_for_class_count(cfg.model):
         return
     for name in loaders:
         if cfg.get(name) is None:
             continue
-        classes = _classes_of(_innermost(cfg[name].dataset))
+        classes = _classes_of(innermost_dataset(cfg[name].dataset))
         if classes:
             put_class_count(cfg.model, len(classes))
             return
@@ -55,22 +56,23 @@ def settle_class_count(cfg: Any, loaders: list[str]) -> None:
     )
 
 
-def _innermost(dataset: Any) -> Any:
-    while dataset.get('dataset') is not None:
-        dataset = dataset['dataset']
-    return dataset
-
-
 def _classes_of(dataset: Any) -> list[str]:
     named = (dataset.get('metainfo') or {}).get('classes')
     if named:
         return [named] if isinstance(named, str) else list(named)
-    ann_file = dataset.get('ann_file')
-    if not ann_file:
+    if not dataset.get('ann_file'):
         return []
-    path = Path(dataset.get('data_root') or '') / ann_file
-    content = json.loads(path.read_bytes())
-    return [str(one.get('name')) for one in content.get('categories', [])]
+    path = Path(dataset.get('data_root') or '') / dataset['ann_file']
+    if not path.is_file():
+        raise ConfigError(
+            f"num_classes='from_data' of the model needs the annotation file {path}, which does "
+            f'not exist (working directory {Path.cwd()}): set data_root, or write the number of '
+            'classes instead'
+        )
+    # The reader of annotations, so that a damaged file gets its message.
+    from isda_suite.datasets.checks import category_names
+
+    return category_names(path)
 
 
 def _places(node: Any) -> Iterator[Any]:

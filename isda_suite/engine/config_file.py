@@ -50,14 +50,16 @@ def find_config(name: str | Path) -> Path:
     )
 
 
-def read_config(name: str | Path) -> 'Config':
+def read_config(name: str | Path, options: dict[str, Any] | None = None) -> 'Config':
     """Read a configuration file and what it inherits.
 
     Args:
         name: As for :func:`find_config`.
+        options: As for :func:`apply_options`.
 
     Raises:
-        ConfigError: if the file is missing, of an unknown kind, or fails while it runs.
+        ConfigError: if the file is missing, of an unknown kind, or fails while it runs, or an
+            option has no place in it.
     """
     path = find_config(name)
     if path.suffix not in _SUFFIXES:
@@ -66,9 +68,11 @@ def read_config(name: str | Path) -> 'Config':
     from mmengine.config import Config
 
     try:
-        return Config.fromfile(str(path))
+        cfg = Config.fromfile(str(path))
     except Exception as error:
         raise ConfigError(f'{path} cannot be read: {type(error).__name__}: {error}') from error
+    apply_options(cfg, options)
+    return cfg
 
 
 def read_sources(name: str | Path) -> list[tuple[Path, str]]:

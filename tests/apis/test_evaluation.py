@@ -5,7 +5,6 @@ from mmengine.registry import DefaultScope
 from isda_suite.apis.evaluation import (
     choose_evaluators,
     evaluators_of,
-    innermost_dataset,
     make_format_only,
 )
 from isda_suite.engine.errors import ConfigError
@@ -59,12 +58,6 @@ def test_other_settings_of_the_configured_metric_stay():
     (metric,) = choose_evaluators(_cfg('CocoDataset', configured, ann_file='a.json'), ['segm'])
     assert metric['metric'] == 'segm' and metric['classwise']
     assert metric['ann_file'] == 'own.json' and not metric['format_only']
-
-
-def test_the_data_set_inside_wrappers_counts():
-    inner = {'type': 'CocoDataset'}
-    wrapped = {'type': 'RepeatDataset', 'dataset': {'type': 'ConcatDataset', 'datasets': [inner]}}
-    assert innermost_dataset(wrapped) is inner
 
 
 def test_data_nobody_knows_needs_a_configured_metric():

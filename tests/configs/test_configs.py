@@ -70,7 +70,7 @@ def test_the_published_recipe_is_the_published_one():
 
 
 def test_the_reduced_learning_rate_reaches_the_published_tensors():
-    """68 tensors of the trainable ones: 42 backbone convolutions, 24 offsets, 2 reference points."""
+    """68 trainable tensors: 42 backbone convolutions, 24 offsets, 2 reference points."""
     from mmengine.optim import build_optim_wrapper
 
     cfg = Config.fromfile(CONFIGS / 'isda/isda_r50_3x_coco.py')

@@ -3,6 +3,7 @@ import json
 import pytest
 from mmengine import Config
 
+from isda_suite.datasets.errors import DataError
 from isda_suite.engine.class_count import settle_class_count
 from isda_suite.engine.config_file import apply_options
 from isda_suite.engine.errors import ConfigError
@@ -26,7 +27,10 @@ def config(root, **dataset):
 
 def write_categories(folder, names):
     folder.mkdir(exist_ok=True)
-    content = {'categories': [{'id': i, 'name': name} for i, name in enumerate(names)]}
+    content = {
+        'images': [],
+        'categories': [{'id': i, 'name': name} for i, name in enumerate(names)],
+    }
     (folder / 'a.json').write_text(json.dumps(content))
 
 
@@ -49,6 +53,20 @@ def test_data_without_classes_say_so(tmp_path):
     write_categories(tmp_path, '')
     with pytest.raises(ConfigError, match='write the number instead'):
         settle_class_count(config(tmp_path), ['train_dataloader'])
+
+
+def test_a_missing_or_damaged_annotation_file_is_named(tmp_path):
+    cfg = config(tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"num_classes='from_data'.*a\.json, which does not exist"
+    ):
+        settle_class_count(cfg, ['train_dataloader'])
+    (tmp_path / 'a.json').write_text('{"images": [], "categories": [{"id": 1, "na')
+    with pytest.raises(DataError, match=r'a\.json is not a whole json file'):
+        settle_class_count(cfg, ['train_dataloader'])
+    write_categories(tmp_path, 'aa')
+    with pytest.raises(DataError, match=r"category name 'a' stands 2 times"):
+        settle_class_count(cfg, ['train_dataloader'])
 
 
 def test_one_data_root_moves_every_data_set(tmp_path):
