@@ -118,7 +118,7 @@ def test_a_logger_gets_one_filter(logger):
     assert len(logger.filters) == 1
 
 
-def test_the_stack_is_imported_silently_and_an_optimizer_built_with_one_line():
+def test_the_stack_is_imported_silently_and_an_optimizer_built_with_a_line_a_kind():
     """The lists above against the libraries as installed."""
     import subprocess
     import textwrap
@@ -138,7 +138,7 @@ def test_the_stack_is_imported_silently_and_an_optimizer_built_with_one_line():
         model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
         model[0].requires_grad_(False)
         optimizer = dict(type='SGD', lr=0.1, weight_decay=0.1)
-        paramwise = dict(norm_decay_mult=0.0)
+        paramwise = dict(bias_lr_mult=2.0)
         cfg = dict(type='OptimWrapper', optimizer=optimizer, paramwise_cfg=paramwise)
         build_optim_wrapper(model, cfg)
         logger.info('next')
