@@ -6,6 +6,7 @@ import torch
 from mmengine.optim import AmpOptimWrapper as _GpuAmpOptimWrapper
 from mmengine.optim import OptimWrapper
 
+from isda_suite.engine.errors import ConfigError
 from isda_suite.registry import OPTIM_WRAPPERS
 
 
@@ -48,11 +49,11 @@ def use_amp(optim_wrapper: dict[str, Any]) -> None:
         optim_wrapper: Changed in place; one that has mixed precision already keeps its settings.
 
     Raises:
-        ValueError: if it is of another class than those this can stand in for.
+        ConfigError: if it is of another class than those this can stand in for.
     """
     kind = str(optim_wrapper.get('type', 'OptimWrapper')).rpartition('.')[2]
     if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise ValueError(
+        raise ConfigError(
             f'--amp needs optim_wrapper.type OptimWrapper or AmpOptimWrapper, got {kind}'
         )
     optim_wrapper['type'] = 'isda_suite.AmpOptimWrapper'

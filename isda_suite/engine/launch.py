@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from isda_suite.compat.gloo import LAUNCHERS
 from isda_suite.engine.config_checks import check_keys
 from isda_suite.engine.config_file import apply_options, read_config
 from isda_suite.engine.errors import ConfigError
 from isda_suite.engine.type_checks import explain_build_error
 
-LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # On in every run, also with configurations that know nothing of them. `name=None` in
 # default_hooks switches one off.
@@ -62,7 +62,7 @@ def prepare_run(cfg: Any, launcher: str = 'none', trust_checkpoint: bool = False
 
     Args:
         cfg: Changed in place.
-        launcher: What started the processes: one of :data:`LAUNCHERS`.
+        launcher: What started the processes: none, pytorch, slurm or mpi.
         trust_checkpoint: Let checkpoints run code.
 
     Raises:
@@ -140,9 +140,13 @@ def _start_cpu_ranks(cfg: Any, launcher: str) -> None:
     )
 
     dist_cfg = cfg.env_cfg.get('dist_cfg') or {}
-    if not start_gloo_without_gpu(
-        launcher, timeout_s=dist_cfg.get('timeout', 1800), port=dist_cfg.get('port')
-    ):
+    try:
+        on_cpu = start_gloo_without_gpu(
+            launcher, timeout_s=dist_cfg.get('timeout', 1800), port=dist_cfg.get('port')
+        )
+    except ValueError as error:  # variables of the launcher are missing
+        raise ConfigError(str(error)) from error
+    if not on_cpu:
         return
     # Synchronised batch normalisation exists for GPUs only.
     cfg.model = without_sync_bn(cfg.model)

@@ -15,6 +15,8 @@ from torch import nn
 
 from isda_suite.ops import MultiScaleDeformableAttention
 
+from .errors import ModelConfigError
+
 
 class DeformableTransformerEncoderLayer(DeformableDetrTransformerEncoderLayer):
     """Encoder layer of mmdet with our deformable self-attention."""
@@ -36,13 +38,13 @@ class DeformableTransformerEncoder(DeformableDetrTransformerEncoder):
     """Encoder of Deformable DETR (arXiv:2010.04159, section 4); arguments as mmdet's class.
 
     Raises:
-        ValueError: if ``num_cp`` is set: mmdet's checkpointing needs a package that is no longer
-            kept; use ``activation_checkpointing`` of the runner's configuration instead.
+        ModelConfigError: if ``num_cp`` is set: mmdet's checkpointing needs a package that is no
+            longer kept; use ``activation_checkpointing`` of the runner's configuration instead.
     """
 
     def _init_layers(self) -> None:
         if self.num_cp > 0:
-            raise ValueError(
+            raise ModelConfigError(
                 'encoder.num_cp: not supported, set activation_checkpointing=["encoder.layers.0", '
                 '...] in the configuration (mmengine) instead'
             )
@@ -57,7 +59,7 @@ class DeformableTransformerDecoder(DeformableDetrTransformerDecoder):
 
     def _init_layers(self) -> None:
         if self.post_norm_cfg is not None:
-            raise ValueError(
+            raise ModelConfigError(
                 f'decoder.post_norm_cfg: expected None (this decoder has no final norm), '
                 f'got {self.post_norm_cfg}'
             )

@@ -14,6 +14,7 @@ from isda_suite.layers.deformable_transformer import (
     DeformableTransformerEncoder,
     init_deformable_attention,
 )
+from isda_suite.layers.errors import ModelConfigError
 from isda_suite.registry import MODELS
 
 MASK_FEAT_SOURCES = ('neck', 'encoder')
@@ -40,7 +41,7 @@ class ISDA(DeformableDETR):
         **kwargs: As :class:`mmdet.models.DeformableDETR`.
 
     Raises:
-        ValueError: for an unknown ``mask_feat_source`` or a variant that ISDA does not have.
+        ModelConfigError: for an unknown ``mask_feat_source`` or a variant that ISDA does not have.
 
     Source: ISDA (arXiv:2202.12251), section 2.
     """
@@ -54,12 +55,12 @@ class ISDA(DeformableDETR):
         **kwargs: Any,
     ) -> None:
         if mask_feat_source not in MASK_FEAT_SOURCES:
-            raise ValueError(
+            raise ModelConfigError(
                 f'mask_feat_source: expected one of {MASK_FEAT_SOURCES}, got {mask_feat_source!r}'
             )
         for key in ('with_box_refine', 'as_two_stage'):
             if kwargs.get(key):
-                raise ValueError(f'{key}: ISDA has no boxes to refine, leave it out')
+                raise ModelConfigError(f'{key}: ISDA has no boxes to refine, leave it out')
         # mmdet writes into the head's dict, which would break building the same config twice.
         super().__init__(*args, bbox_head=copy.deepcopy(bbox_head), **kwargs)
         self.mask_feat_source = mask_feat_source
@@ -91,11 +92,11 @@ class ISDA(DeformableDETR):
             L + 1 maps (B, C, H / s, W / s), strides s = 4, 8, 16, 32, 64.
 
         Raises:
-            ValueError: if H or W is no multiple of 32.
+            ModelConfigError: if H or W is no multiple of 32.
         """
         height, width = batch_inputs.shape[-2:]
         if height % 32 or width % 32:
-            raise ValueError(
+            raise ModelConfigError(
                 f'batch_inputs: height and width must be multiples of 32, got {height} x {width}; '
                 'set pad_size_divisor=32 in the data_preprocessor of the model'
             )

@@ -11,6 +11,7 @@ from mmengine.model import BaseModule, bias_init_with_prob
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from isda_suite.layers.errors import ModelConfigError
 from isda_suite.registry import MODELS, TASK_UTILS
 
 from .loss import TARGET_DOWN, Match, decode_mask_logits, downsample_masks, match_image
@@ -46,7 +47,7 @@ class ISDAHead(BaseModule):
             :func:`isda_suite.methods.isda.postprocess.detect`.
 
     Raises:
-        ValueError: for an unknown ``position_mode`` or ``target_down``.
+        ModelConfigError: for an unknown ``position_mode`` or ``target_down``.
 
     Source: ISDA (arXiv:2202.12251), sections 2.2 and 2.3.
     """
@@ -75,9 +76,9 @@ class ISDAHead(BaseModule):
             ('target_down', target_down, TARGET_DOWN),
         ):
             if value not in known:
-                raise ValueError(f'bbox_head.{name}: expected one of {known}, got {value!r}')
+                raise ModelConfigError(f'bbox_head.{name}: expected one of {known}, got {value!r}')
         if as_two_stage:
-            raise ValueError('as_two_stage: ISDA has no proposals, leave it out')
+            raise ModelConfigError('as_two_stage: ISDA has no proposals, leave it out')
         self.num_classes = num_classes
         self.position_mode = position_mode
         self.target_down = target_down

@@ -9,6 +9,8 @@ from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 from torch import Tensor
 
+from isda_suite.layers.errors import ModelConfigError
+
 TARGET_DOWN = ('bilinear', 'area')
 
 
@@ -65,15 +67,15 @@ def downsample_masks(
         and bottom.
 
     Raises:
-        ValueError: if the masks are larger than the batch or the mode is unknown.
+        ModelConfigError: if the masks are larger than the batch or the mode is unknown.
     """
     if mode not in TARGET_DOWN:
-        raise ValueError(f'target_down: expected one of {TARGET_DOWN}, got {mode!r}')
+        raise ModelConfigError(f'target_down: expected one of {TARGET_DOWN}, got {mode!r}')
     masks = torch.as_tensor(masks)
     h, w = masks.shape[1:]
     cells = (-(-h // 4), -(-w // 4))
     if cells[0] > size_hw[0] or cells[1] > size_hw[1]:
-        raise ValueError(
+        raise ModelConfigError(
             f'gt masks: expected at most {4 * size_hw[0]} x {4 * size_hw[1]} pixels (the padded '
             f'batch), got {h} x {w}; set pad_mask=True in the data_preprocessor'
         )

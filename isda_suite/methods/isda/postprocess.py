@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from isda_suite.layers.errors import ModelConfigError
+
 from .loss import decode_mask_logits
 
 MASK_SCORES = ('foreground', 'all', 'none')
@@ -43,10 +45,10 @@ def mask_quality(masks: Tensor, mode: str, mask_thr: float) -> Tensor:
         (N,) in [0, 1]; 0 for an empty mask.
 
     Raises:
-        ValueError: for another mode.
+        ModelConfigError: for another mode.
     """
     if mode not in MASK_SCORES:
-        raise ValueError(f'test_cfg.mask_score: expected one of {MASK_SCORES}, got {mode!r}')
+        raise ModelConfigError(f'test_cfg.mask_score: expected one of {MASK_SCORES}, got {mode!r}')
     if mode == 'none':
         return masks.new_ones(len(masks))
     inside = masks > (mask_thr if mode == 'foreground' else ALL_PIXELS_THR)
@@ -118,12 +120,12 @@ def detect(
         ``masks`` (N, h, w) bool.
 
     Raises:
-        ValueError: if ``max_per_img`` is not positive.
+        ModelConfigError: if ``max_per_img`` is not positive.
 
     Source: ISDA (arXiv:2202.12251), inference; the mask score is SOLOv2's.
     """
     if max_per_img < 1:
-        raise ValueError(f'test_cfg.max_per_img: expected at least 1, got {max_per_img}')
+        raise ModelConfigError(f'test_cfg.max_per_img: expected at least 1, got {max_per_img}')
     class_scores, labels, query_inds = select_queries(cls_logits.float(), max_per_img)
     masks = decode_mask_logits(kernels[query_inds], mask_feature).sigmoid()
     scores = class_scores * mask_quality(masks, mask_score, mask_thr)
