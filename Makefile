@@ -12,7 +12,8 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)
-SLOW_ARGS ?=
+# Empty versions mean the newest of the package index.
+PAIR := 'torch$(if $(TORCH),==$(TORCH))' 'torchvision$(if $(TORCHVISION),==$(TORCHVISION))'
 
 .PHONY: demo test lint format test-slow test-matrix env ops docs clean help
 .DEFAULT_GOAL := help
@@ -34,14 +35,14 @@ $(STAMPS)/venv:
 	$(PYTHON) -m venv --clear $(VENV)
 	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/torch: $(STAMPS)/venv
-	@echo '[2/4] torch $(TORCH), torchvision $(TORCHVISION) (about 3 GB with the CUDA libraries)'
-	$(PIP) install $(PIP_ARGS) -r requirements/build.txt 'torch==$(TORCH)' 'torchvision==$(TORCHVISION)'
+$(STAMPS)/torch: $(STAMPS)/venv requirements/build.txt
+	@echo '[2/4] torch $(or $(TORCH),newest), torchvision $(or $(TORCHVISION),newest) (about 3 GB with the CUDA libraries)'
+	$(PIP) install $(PIP_ARGS) -r requirements/build.txt $(PAIR)
 	@touch $@
 
 $(STAMPS)/requirements: $(STAMPS)/torch requirements/runtime.txt requirements/test.txt requirements/lock.txt
 	@echo '[3/4] the other packages'
-	$(PIP) install $(PIP_ARGS) $(if $(LOCK),-c $(LOCK)) 'torch==$(TORCH)' 'torchvision==$(TORCHVISION)' \
+	$(PIP) install $(PIP_ARGS) $(if $(LOCK),-c $(LOCK)) $(PAIR) \
 		-r requirements/runtime.txt -r requirements/test.txt
 	@touch $@
 
@@ -49,7 +50,8 @@ $(STAMPS)/ops: $(STAMPS)/requirements $(SOURCES)
 	@echo '[4/4] isda_suite and its compiled operators'
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install -v --no-build-isolation --no-deps -e .
 	@$(BIN)/python -m isda_suite.ops
-	@touch $@
+# The library lies in the checkout and is for one torch: other environments have to build again.
+	@rm -f .venv*/.stamps/ops && touch $@
 
 LOCK ?= requirements/lock.txt
 
@@ -79,7 +81,7 @@ format: env
 test-matrix:
 	$(MAKE) test VENV=.venv-oldest TORCH=2.4.1 TORCHVISION=0.19.1 LOCK= \
 		PYTHON=$(or $(PYTHON_OLDEST),python3.10)
-	$(MAKE) test VENV=.venv-newest TORCH='*' TORCHVISION='*' LOCK= $(if $(PYTHON_NEWEST),PYTHON=$(PYTHON_NEWEST))
+	$(MAKE) test VENV=.venv-newest TORCH= TORCHVISION= LOCK= $(if $(PYTHON_NEWEST),PYTHON=$(PYTHON_NEWEST))
 
 docs: env
 	$(PIP) install -r requirements/docs.txt

@@ -21,6 +21,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     'fps': ('tools/fps_test.py', 'measure speed and memory'),
     'print-config': ('tools/print_config.py', 'show a configuration with its bases merged'),
     'download': ('tools/misc/download_dataset.py', 'download a data set'),
+    'write-sample': ('tools/misc/write_sample.py', 'write the built-in data set'),
+    'demo': ('demo/sample_demo.py', 'train, evaluate and draw on the built-in data set'),
 }
 
 
