@@ -135,7 +135,7 @@ def parse_options(items: list[str] | None, old: list[str] | None = None) -> dict
         Values by dotted key, for :func:`apply_options`.
 
     Raises:
-        ConfigError: if a word has no ``=``.
+        ConfigError: if a word has no ``=`` or its value cannot be read.
     """
     renamed = [
         f'+env_cfg.dist_cfg.{item.removeprefix("dist_params.")}'
@@ -153,7 +153,14 @@ def parse_options(items: list[str] | None, old: list[str] | None = None) -> dict
 
     parser = argparse.ArgumentParser()
     parser.add_argument('--options', nargs='+', action=DictAction)
-    return dict(parser.parse_args(['--options', *words]).options)
+    try:
+        return dict(parser.parse_args(['--options', *words]).options)
+    except (RecursionError, AssertionError) as error:  # what mmengine's reader of values ends with
+        raise ConfigError(
+            f'--cfg-options {" ".join(words)}: a value cannot be read; values are numbers, texts, '
+            'lists [a,b] and tuples (a,b) with every bracket closed; of a dict one key at a time '
+            'is set, as in a.b.c=value'
+        ) from error
 
 
 def apply_options(cfg: 'Config', options: dict[str, Any] | None) -> None:
@@ -179,7 +186,7 @@ def apply_options(cfg: 'Config', options: dict[str, Any] | None) -> None:
     old_root = cfg.get('data_root')
     try:
         cfg.merge_from_dict(changes)
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ConfigError(f'--cfg-options {" ".join(changes)}: {error}') from error
     if 'data_root' in changes and isinstance(old_root, str) and old_root:
         _move_data(cfg, old_root, str(changes['data_root']))

@@ -11,6 +11,7 @@ from isda_suite.compat.gloo import LAUNCHERS
 from isda_suite.engine.config_checks import check_keys
 from isda_suite.engine.config_file import apply_options, read_config
 from isda_suite.engine.errors import ConfigError
+from isda_suite.engine.exit_codes import FAILED, error_message, exit_code
 from isda_suite.engine.type_checks import explain_build_error
 
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -181,7 +182,7 @@ def build_runner(cfg: Any) -> Any:
     """Make the runner a configuration asks for: ``Runner`` or what ``runner_type`` names.
 
     Raises:
-        ConfigError: if a class does not exist or does not take an argument.
+        ConfigError: if a class does not exist, or does not take an argument or its value.
     """
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
@@ -189,8 +190,16 @@ def build_runner(cfg: Any) -> Any:
     from isda_suite.compat.warning_filters import filter_known_log_lines
 
     _name_run(cfg)
-    with explained(cfg):
-        runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    try:
+        with explained(cfg):
+            runner = Runner.from_cfg(cfg) if 'runner_type' not in cfg else RUNNERS.build(cfg)
+    except (ValueError, KeyError, AssertionError) as error:
+        if exit_code(error) != FAILED:
+            raise
+        raise ConfigError(
+            f'{cfg.filename or "the configuration"} cannot be built: {type(error).__name__}: '
+            f'{error_message(error)} (ISDA_DEBUG=1 shows where)'
+        ) from error
     filter_known_log_lines(runner.logger)
     return runner
 

@@ -100,6 +100,12 @@ def test_option_words_are_literals():
         parse_options(['novalue'])
 
 
+@pytest.mark.parametrize('value', ["{'type':'Resize','scale':(5,5)}", '[1,2', '(1,[2)'])
+def test_a_value_that_cannot_be_read_says_what_can(value):
+    with pytest.raises(ConfigError, match='one key at a time'):
+        parse_options([f'a.b={value}'])
+
+
 def test_the_old_option_for_the_port_is_mapped():
     assert parse_options(None, ['dist_params.port=29501']) == {'+env_cfg.dist_cfg.port': 29501}
 
