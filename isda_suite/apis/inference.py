@@ -155,10 +155,11 @@ def draw(
     Raises:
         DataError: if the image cannot be read any more.
     """
-    from isda_suite.datasets.image_file import read_image
+    from isda_suite.datasets.image_file import read_as_predicted
 
     source, sample = prediction.source, prediction.sample
-    image = read_image(str(source)) if isinstance(source, Path) else source
+    path = str(source)
+    image = read_as_predicted(path, sample.ori_shape) if isinstance(source, Path) else source
     image = np.ascontiguousarray(image[..., ::-1])
     if 'pred_instances' not in sample:
         visualizer = _class_map_visualizer(model)

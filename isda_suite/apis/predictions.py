@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
-from numpy.typing import NDArray
 
 from isda_suite.checkpoint.atomic import write_atomically
+from isda_suite.metrics.mask_code import as_array, encode_mask
 
 
 class PredictionFile(BaseMetric):
@@ -58,31 +58,22 @@ def _plain(sample: dict[str, Any]) -> dict[str, Any]:
         entry['instances'] = _plain_instances(instances)
     semantic = sample.get('pred_sem_seg')
     if semantic is not None:
-        classes = _array(semantic['data']).squeeze()
-        entry['sem_seg'] = {str(c): _encode(classes == c) for c in np.unique(classes).tolist()}
+        classes = as_array(semantic['data']).squeeze()
+        entry['sem_seg'] = {str(c): encode_mask(classes == c) for c in np.unique(classes).tolist()}
     return entry
 
 
 def _plain_instances(instances: dict[str, Any]) -> list[dict[str, Any]]:
-    labels = _array(instances['labels']).tolist()
-    columns: dict[str, list[Any]] = {'label': labels, 'score': _array(instances['scores']).tolist()}
+    columns: dict[str, list[Any]] = {
+        'label': as_array(instances['labels']).tolist(),
+        'score': as_array(instances['scores']).tolist(),
+    }
     if instances.get('bboxes') is not None:
-        columns['bbox'] = _array(instances['bboxes']).tolist()
+        columns['bbox'] = as_array(instances['bboxes']).tolist()
     if instances.get('masks') is not None:
-        columns['segmentation'] = [_encode(_array(mask)) for mask in instances['masks']]
+        columns['segmentation'] = [encode_mask(as_array(mask)) for mask in instances['masks']]
     rows = zip(*columns.values(), strict=True)
     return [dict(zip(columns, row, strict=True)) for row in rows]
-
-
-def _array(value: Any) -> NDArray[Any]:
-    return value.detach().cpu().numpy() if hasattr(value, 'detach') else np.asarray(value)
-
-
-def _encode(mask: NDArray[Any]) -> dict[str, Any]:
-    from pycocotools import mask as coco_mask
-
-    code = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {'size': [int(side) for side in code['size']], 'counts': code['counts'].decode()}
 
 
 class DrawPredictions(Hook):
@@ -106,13 +97,15 @@ class DrawPredictions(Hook):
         outputs: Sequence[Any] | None = None,
     ) -> None:
         """Draw the images of one batch."""
-        import mmcv
+        from isda_suite.datasets.image_file import read_as_predicted
 
         draw = runner.visualizer.add_datasample
         known = inspect.signature(draw).parameters
         options = {'pred_score_thr': self.score_thr} if 'pred_score_thr' in known else {}
         for sample in outputs or []:
-            image = mmcv.imread(sample.img_path, channel_order='rgb')
+            image = np.ascontiguousarray(
+                read_as_predicted(sample.img_path, sample.ori_shape)[..., ::-1]
+            )
             name = self._name(sample)
             draw(name, image, data_sample=sample.cpu(), out_file=str(self.folder / name), **options)
 

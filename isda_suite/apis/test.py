@@ -85,7 +85,10 @@ def _build(cfg: Any, checkpoint: str | Path, trust: bool) -> Any:
 def _add_outputs(
     runner: Any, out: str | Path | None, show_dir: str | Path | None, score_thr: float
 ) -> None:
-    from isda_suite.apis.predictions import DrawPredictions, PredictionFile
+    from isda_suite.compat.warning_filters import quiet_imports
+
+    with quiet_imports():
+        from isda_suite.apis.predictions import DrawPredictions, PredictionFile
 
     if out is not None:
         runner.test_evaluator.metrics.append(PredictionFile(out))

@@ -70,3 +70,26 @@ def read_image(path: str, flags: int | None = None) -> Array:
     if image is None:
         raise DataError(f'{path}: {fault_of_content(content)}')
     return np.asarray(image)
+
+
+def read_as_predicted(path: str, size_hw: Sequence[int]) -> Array:
+    """Read an image turned as it was when a model saw it, to draw the prediction over it.
+
+    Our pipelines ignore rotation tags, those of mmdet and mmseg obey them.
+
+    Args:
+        path: The file.
+        size_hw: Height and width the prediction has.
+
+    Returns:
+        (H, W, 3) uint8 BGR; obeying the tag only if the size fits just then.
+
+    Raises:
+        DataError: if the file cannot be read.
+    """
+    import cv2
+
+    image = read_image(path)
+    if image.shape[:2] == tuple(size_hw[:2]):
+        return image
+    return read_image(path, cv2.IMREAD_COLOR)

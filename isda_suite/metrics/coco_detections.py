@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+from .mask_code import as_array, encode_mask
 
 Json = dict[str, Any]
 #: Name of an evaluation -> the part of a detection it compares.
@@ -21,7 +21,7 @@ def record_of(sample: Json) -> Json:
     record = {'img_id': sample['img_id']}
     for key in ('scores', 'labels', 'bboxes', 'mask_scores'):
         if key in found:
-            record[key] = _numpy(found[key])
+            record[key] = as_array(found[key])
     if 'masks' in found:
         record['masks'] = _encoded(found['masks'])
     return record
@@ -70,18 +70,12 @@ def coco_results(records: Sequence[Json], kind: str, category_ids: Sequence[int]
     return detections
 
 
-def _numpy(values: Any) -> np.ndarray[Any, Any]:
-    return values.detach().cpu().numpy() if hasattr(values, 'detach') else np.asarray(values)
-
-
 def _encoded(masks: Any) -> list[Json]:
     """Return masks as RLE with text counts."""
-    from pycocotools import mask as coco_mask
-
     encoded = []
-    for mask in masks if isinstance(masks, list) else _numpy(masks):
+    for mask in masks if isinstance(masks, list) else as_array(masks):
         if not isinstance(mask, dict):
-            mask = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+            mask = encode_mask(mask)
         if isinstance(mask['counts'], bytes):
             mask = {**mask, 'counts': mask['counts'].decode('ascii')}
         encoded.append(mask)

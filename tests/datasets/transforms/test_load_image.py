@@ -6,20 +6,12 @@ import pytest
 
 from isda_suite.datasets.errors import DataError
 from isda_suite.datasets.transforms import LoadImage
-
-
-def _jpeg_turned_by_exif(height, width):
-    """Return a JPEG whose EXIF orientation asks for a quarter turn."""
-    content = cv2.imencode('.jpg', np.zeros((height, width, 3), np.uint8))[1].tobytes()
-    tiff = b'MM\x00*\x00\x00\x00\x08' + b'\x00\x01' + b'\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06'
-    tiff += b'\x00\x00' + b'\x00\x00\x00\x00'
-    payload = b'Exif\x00\x00' + tiff
-    return content[:2] + b'\xff\xe1' + (len(payload) + 2).to_bytes(2, 'big') + payload + content[2:]
+from tests.datasets.test_image_file import jpeg_turned_by_exif
 
 
 def test_rotation_tags_are_ignored(tmp_path):
     path = tmp_path / 'turned.jpg'
-    path.write_bytes(_jpeg_turned_by_exif(20, 30))
+    path.write_bytes(jpeg_turned_by_exif(20, 30))
     # The tag is real: OpenCV turns the image when it may.
     assert cv2.imread(str(path)).shape[:2] == (30, 20)
     assert LoadImage()({'img_path': str(path)})['img'].shape == (20, 30, 3)
