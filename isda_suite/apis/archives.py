@@ -1,5 +1,6 @@
 """Unpack archives from outside: nothing leaves the folder, nothing explodes, all or nothing."""
 
+import platform
 import shutil
 import stat
 import tarfile
@@ -60,7 +61,7 @@ def extract(
             count = unpack(archive, temporary, max_files, max_bytes, progress)
         except (zipfile.BadZipFile, tarfile.ReadError, EOFError) as error:
             raise ValueError(f'{archive} is no whole archive: {error}') from error
-        except tarfile.FilterError as error:
+        except getattr(tarfile, 'FilterError', ()) as error:
             raise UnsafeArchiveError(f'{archive}: refused: {error}') from error
         _move_into(temporary, folder)
     finally:
@@ -108,6 +109,11 @@ def _check_zip_member(archive: Path, member: zipfile.ZipInfo) -> None:
 
 
 def _unpack_tar(archive: Path, folder: Path, max_files: int, max_bytes: int, progress: bool) -> int:
+    if not hasattr(tarfile, 'data_filter'):
+        raise UnsafeArchiveError(
+            f'{archive}: Python {platform.python_version()} cannot unpack tar archives safely; '
+            '3.10.12, 3.11.4 and later can'
+        )
     with tarfile.open(archive) as content:
         members = content.getmembers()
         _check_limits(archive, [member.size for member in members], max_files, max_bytes)

@@ -90,3 +90,12 @@ def test_a_cut_archive_leaves_nothing(tmp_path, name):
     with pytest.raises(ValueError, match='no whole archive'):
         extract(archive, tmp_path / 'out')
     assert not list((tmp_path / 'out').iterdir())
+
+
+def test_a_python_without_safe_unpacking_says_which_has_it(tmp_path, monkeypatch):
+    with tarfile.open(tmp_path / 'a.tar', 'w'):
+        pass
+    for name in ('data_filter', 'FilterError'):
+        monkeypatch.delattr(tarfile, name)
+    with pytest.raises(UnsafeArchiveError, match=r'3\.10\.12, 3\.11\.4 and later'):
+        extract(tmp_path / 'a.tar', tmp_path / 'out')
