@@ -2,26 +2,19 @@
 _base_ = ['./isda_r50_8xb1-36e_coco.py']
 
 data_root = 'data/lvis/'
+val_ann = 'annotations/lvis_v1_val.json'
+lvis = dict(type='LVISV1Dataset', data_root=data_root, data_prefix=dict(img=''))
 train_set = dict(
-    type='LVISV1Dataset',
-    data_root=data_root,
     ann_file='annotations/lvis_v1_train.json',
-    data_prefix=dict(img=''),
     filter_cfg=dict(filter_empty_gt=True, min_size=32),
     pipeline={{_base_.train_pipeline}},
+    **lvis,
 )
-val_set = dict(
-    type='LVISV1Dataset',
-    data_root=data_root,
-    ann_file='annotations/lvis_v1_val.json',
-    data_prefix=dict(img=''),
-)
-train_dataloader = dict(
-    dataset=dict(_delete_=True, type='ClassBalancedDataset', oversample_thr=1e-3, dataset=train_set)
-)
-val_dataloader = dict(dataset=val_set)
+balanced = dict(type='ClassBalancedDataset', oversample_thr=1e-3, dataset=train_set)
+train_dataloader = dict(dataset=dict(_delete_=True, **balanced))
+val_dataloader = dict(dataset=dict(ann_file=val_ann, **lvis))
 test_dataloader = val_dataloader
-lvis_val = data_root + 'annotations/lvis_v1_val.json'
-val_evaluator = dict(_delete_=True, type='LVISMetric', ann_file=lvis_val, metric='segm')
+metric = dict(type='LVISMetric', ann_file=data_root + val_ann, metric='segm')
+val_evaluator = dict(_delete_=True, **metric)
 test_evaluator = val_evaluator
 model = dict(bbox_head=dict(num_classes=1203), test_cfg=dict(max_per_img=300))

@@ -4,6 +4,7 @@ Every format has its own module (``coco_checks``); :data:`CHECKS` says which dat
 serves. All report through :class:`~isda_suite.datasets.report.Report`.
 """
 
+import importlib.util
 import os.path
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -30,20 +31,7 @@ def _check_stock_coco(dataset: Any) -> Report:
     """Check for mmdet's own reader, which takes the categories in the json's order."""
     content = read_coco(dataset.ann_file)
     classes = tuple(dataset.metainfo['classes'])
-    filters = dataset.filter_cfg or {}
-    prefix = dataset.data_prefix.get('img', '')
-    report = check_coco(
-        content,
-        Expectation(
-            ann_file=str(dataset.ann_file),
-            classes=classes,
-            root=str(dataset.data_root or ''),
-            img_prefix=str(prefix),
-            needs_annotations=not dataset.test_mode,
-            filter_empty=bool(filters.get('filter_empty_gt')) and not dataset.test_mode,
-            min_size=0 if dataset.test_mode else int(filters.get('min_size', 0)),
-        ),
-    )
+    report = check_coco(content, _expectation_of(dataset, classes))
     in_file = tuple(str(one.get('name')) for one in content['categories'])
     if set(classes) <= set(in_file) and classes != tuple(n for n in in_file if n in classes):
         report.add(
@@ -52,13 +40,43 @@ def _check_stock_coco(dataset: Any) -> Report:
             f'json: {in_file[:5]}, config: {classes[:5]}',
             fatal=True,
         )
-    _probe_images(content['images'], prefix, report)
+    _probe_images(content['images'], dataset.data_prefix.get('img', ''), report)
     return report
+
+
+def _check_lvis(dataset: Any) -> Report:
+    """Check LVIS: images are named by the end of their address, labels follow the ids."""
+    content = read_coco(dataset.ann_file)
+    for image in content['images']:
+        if image.get('coco_url') and not image.get('file_name'):
+            image['file_name'] = '/'.join(image['coco_url'].split('/')[-2:])
+    report = check_coco(content, _expectation_of(dataset, None))
+    found, known = len(content['categories']), len(dataset.metainfo['classes'])
+    if found != known:
+        report.add(f'{found} categories in the json, {known} in the data set class', fatal=True)
+    if importlib.util.find_spec('lvis') is None:
+        report.add('mmdet reads LVIS with the package lvis: pip install lvis', fatal=True)
+    _probe_images(content['images'], dataset.data_prefix.get('img', ''), report)
+    return report
+
+
+def _expectation_of(dataset: Any, classes: tuple[str, ...] | None) -> Expectation:
+    filters = dataset.filter_cfg or {}
+    return Expectation(
+        ann_file=str(dataset.ann_file),
+        classes=classes,
+        root=str(dataset.data_root or ''),
+        img_prefix=str(dataset.data_prefix.get('img', '')),
+        needs_annotations=not dataset.test_mode,
+        filter_empty=bool(filters.get('filter_empty_gt')) and not dataset.test_mode,
+        min_size=0 if dataset.test_mode else int(filters.get('min_size', 0)),
+    )
 
 
 #: Name of a data set class (or of a base of it) -> its check of the annotations.
 CHECKS: dict[str, Callable[[Any], Report]] = {
     'CocoInstanceDataset': _check_coco_instances,
+    'LVISV05Dataset': _check_lvis,
     'CocoDataset': _check_stock_coco,
 }
 

@@ -58,6 +58,15 @@ def test_names_follow_the_pattern(file):
     assert file.stem.startswith(file.parent.name)
 
 
+def test_variants_state_only_their_difference():
+    """A custom set replaces data, schedule and loop, and says so at its top."""
+    for file in FILES:
+        text = file.read_text()
+        if "_base_ = ['./" in text and '_custom_' not in file.stem:
+            lines = [line for line in text.splitlines() if line and not line.startswith('#')]
+            assert len(lines) <= 20, file
+
+
 def test_the_published_recipe_is_the_published_one():
     cfg = Config.fromfile(CONFIGS / 'isda/isda_r50_3x_coco.py')
     assert cfg.train_cfg.max_epochs == 42

@@ -159,6 +159,21 @@ def test_the_stock_reader_is_refused_when_it_would_swap_labels(tmp_path):
         check_annotations(config(tmp_path, type='CocoDataset'))
 
 
+def test_lvis_names_its_images_by_their_address(tmp_path, monkeypatch):
+    def like_lvis(content):
+        for image in content['images']:
+            image['coco_url'] = f'http://images.cocodataset.org/train/{image.pop("file_name")}'
+
+    make(tmp_path, like_lvis)
+    lvis = config(tmp_path, type='LVISV1Dataset', data_prefix={'img': ''}, metainfo={})
+    (report,) = inspect_dataset(lvis)
+    assert report.facts['images'] == 3 and not any('image' in title for title in report.findings)
+    assert '2 categories in the json, 1203 in the data set class' in report.findings
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    with pytest.raises(DataError, match='pip install lvis'):
+        check_annotations(lvis)
+
+
 def test_wrappers_are_looked_into_and_unknown_types_are_said(tmp_path):
     make(tmp_path)
     inner = config(tmp_path)
