@@ -1,7 +1,7 @@
 """ISDA's prediction head: class logits and position-aware kernels per query.
 
-The class stays whole, and takes more arguments than a layer should: mmdet builds, trains and asks a
-head as one object, and its detector sets three of the arguments. What is computed is in ``loss`` and
+The class stays whole, and takes more arguments than a layer should: mmdet builds, trains and asks
+a head as one object, and its detector sets three of the arguments. The formulas are in ``loss`` and
 ``postprocess``.
 """
 

@@ -93,7 +93,7 @@ def test_a_batch_without_objects_trains(train, data, tmp_path):
 
 
 def test_a_rank_without_objects_finishes_and_both_stay_equal(config, data, tmp_path):
-    """Two gloo ranks, started as mpirun does; rank 1 never sees an object."""
+    """Two gloo ranks, started as mpirun does and without a compiled library; one sees no object."""
     path = _without_objects(data, tmp_path, kept=[0, 2])
     wrapper = tmp_path / 'ranks.py'
     wrapper.write_text(
@@ -107,7 +107,8 @@ def test_a_rank_without_objects_finishes_and_both_stay_equal(config, data, tmp_p
     for rank in ('0', '1'):
         prefix = 'OMPI_COMM_WORLD_'
         variables = {f'{prefix}RANK': rank, f'{prefix}LOCAL_RANK': rank, f'{prefix}SIZE': '2',
-                     f'{prefix}LOCAL_SIZE': '2', 'MASTER_PORT': port}  # fmt: skip
+                     f'{prefix}LOCAL_SIZE': '2', 'MASTER_PORT': port,
+                     'ISDA_OPS_LIBRARY': str(tmp_path / 'nowhere.so')}  # fmt: skip
         ranks.append(
             subprocess.Popen(
                 [*command, '--work-dir', str(tmp_path / 'w'), '--seed', '0'],
@@ -119,6 +120,7 @@ def test_a_rank_without_objects_finishes_and_both_stay_equal(config, data, tmp_p
         )
     said = [one.communicate(timeout=300)[1] for one in ranks]
     assert [one.returncode for one in ranks] == [0, 0], said
+    assert all('python -m isda_suite.ops build' in text for text in said)
     first, second = (torch.load(tmp_path / f'rank_{rank}.pth') for rank in (0, 1))
     assert first['objects'] > 0 and second['objects'] == 0
     assert first['weights'].keys() == second['weights'].keys()
