@@ -106,3 +106,22 @@ def test_a_wheel_works_from_any_folder(built, tmp_path):
     operators = call('isda_suite.ops')
     assert operators.returncode == 0
     assert 'left out when installing (ISDA_BUILD_OPS=0)' in operators.stdout
+
+
+def test_the_lock_holds_every_requirement_at_a_version_that_fits():
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    def read(name):
+        lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
+        return [Requirement(line) for line in lines if line and not line.startswith('#')]
+
+    pinned = {
+        canonicalize_name(one.name): next(iter(one.specifier)).version for one in read('lock')
+    }
+    for wanted in [*read('build'), *read('runtime'), *read('test')]:
+        name = canonicalize_name(wanted.name)
+        if name in ('torch', 'torchvision'):  # the Makefile pins the pair
+            continue
+        assert name in pinned, name
+        assert wanted.specifier.contains(pinned[name]), wanted
