@@ -8,12 +8,14 @@ _base_ = [
 ]
 default_scope = 'mmdet'
 custom_imports = dict(imports=['isda_suite'], allow_failed_imports=False)
+# An interrupted run goes on from near where it stopped.
+default_hooks = dict(checkpoint=dict(interval=150))
 
 embed_dims = 128
 num_heads = 4
 num_levels = 4
 num_points = 4
-mask_channels = 64
+mask_channels = 256
 norm_cfg = dict(type='GN', num_groups=16)
 ffn_cfg = dict(embed_dims=embed_dims, feedforward_channels=256, ffn_drop=0.0)
 deformable_cfg = dict(
@@ -27,7 +29,7 @@ deformable_cfg = dict(
 
 model = dict(
     type='isda_suite.ISDA',
-    num_queries=40,
+    num_queries=60,
     num_feature_levels=num_levels,
     data_preprocessor=dict(
         type='DetDataPreprocessor',
@@ -66,7 +68,7 @@ model = dict(
         out_channels=mask_channels,
         norm_cfg=norm_cfg,
     ),
-    encoder=dict(num_layers=3, layer_cfg=dict(self_attn_cfg=deformable_cfg, ffn_cfg=ffn_cfg)),
+    encoder=dict(num_layers=1, layer_cfg=dict(self_attn_cfg=deformable_cfg, ffn_cfg=ffn_cfg)),
     decoder=dict(
         num_layers=3,
         return_intermediate=True,
