@@ -46,9 +46,7 @@ model = dict(
         dcn_on_last_conv=False,
         center_sampling=True,
         conv_bias=True,
-        loss_cls=dict(
-            type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0
-        ),
+        loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=1.0),
         loss_bbox=dict(type='GIoULoss', loss_weight=1.0),
         loss_centerness=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0),
     ),
@@ -69,9 +67,7 @@ model = dict(
             num_stacked_convs=4,
             norm_cfg=dict(type='BN', requires_grad=True),
         ),
-        loss_mask=dict(
-            type='DiceLoss', use_sigmoid=True, activate=True, eps=5e-6, loss_weight=1.0
-        ),
+        loss_mask=dict(type='DiceLoss', use_sigmoid=True, activate=True, eps=5e-6, loss_weight=1.0),
     ),
     test_cfg=dict(
         nms_pre=1000,

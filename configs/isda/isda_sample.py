@@ -85,9 +85,7 @@ model = dict(
         num_classes=5,
         embed_dims=embed_dims,
         mask_channels=mask_channels,
-        loss_cls=dict(
-            type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0
-        ),
+        loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
         loss_mask=dict(
             type='DiceLoss',
             use_sigmoid=True,

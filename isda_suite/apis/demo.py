@@ -11,7 +11,7 @@ def run_demo(
     out_dir: str | Path = 'demo_out',
     data_dir: str | Path = 'data/sample',
     cfg_options: dict[str, Any] | None = None,
-    score_thr: float = 0.15,
+    score_thr: float = 0.2,
 ) -> dict[str, Any]:
     """Train a small ISDA on the built-in sample, evaluate it and draw what it finds.
 
