@@ -156,7 +156,7 @@ def test_the_stock_reader_is_refused_when_it_would_swap_labels(tmp_path):
     make(tmp_path, lambda content: content['categories'].reverse())
     assert check_annotations(config(tmp_path))
     with pytest.raises(DataError, match='labels would be swapped'):
-        check_annotations(config(tmp_path, type='CocoDataset'))
+        check_annotations(config(tmp_path, type='mmdet.CocoDataset'))
 
 
 def test_lvis_names_its_images_by_their_address(tmp_path, monkeypatch):
@@ -165,7 +165,7 @@ def test_lvis_names_its_images_by_their_address(tmp_path, monkeypatch):
             image['coco_url'] = f'http://images.cocodataset.org/train/{image.pop("file_name")}'
 
     make(tmp_path, like_lvis)
-    lvis = config(tmp_path, type='LVISV1Dataset', data_prefix={'img': ''}, metainfo={})
+    lvis = config(tmp_path, type='mmdet.LVISV1Dataset', data_prefix={'img': ''}, metainfo={})
     (report,) = inspect_dataset(lvis)
     assert report.facts['images'] == 3 and not any('image' in title for title in report.findings)
     assert '2 categories in the json, 1203 in the data set class' in report.findings

@@ -119,9 +119,9 @@ def test_locations_are_float32_under_autocast(monkeypatch):
 
 
 def test_it_is_in_the_registry():
-    built = MODELS.build(
-        {'type': 'MultiScaleDeformableAttention', 'embed_dims': 16, 'num_heads': 2}
-    )
+    # With the prefix: another scope may be active, in which the bare name is mmcv's class.
+    name = 'isda_suite.MultiScaleDeformableAttention'
+    built = MODELS.build({'type': name, 'embed_dims': 16, 'num_heads': 2})
     assert isinstance(built, MultiScaleDeformableAttention)
 
 
