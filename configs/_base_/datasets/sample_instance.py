@@ -17,6 +17,8 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='isda_suite.LoadImage'),
+    # Changes nothing, but notes the scale that mmdet's box-based detectors ask for.
+    dict(type='Resize', scale_factor=1.0),
     dict(
         type='PackDetInputs',
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
