@@ -33,7 +33,7 @@ def run_demo(
 
     out_dir = Path(out_dir)
     data_root = write_sample_coco(data_dir, num_train=600, num_val=60)
-    options = {**_data_options(data_root), **(cfg_options or {})}
+    options = {'data_root': f'{data_root}/', **(cfg_options or {})}
     runner = train(CONFIG, work_dir=out_dir / 'train', resume='auto', seed=0, cfg_options=options)
     checkpoint = out_dir / 'train' / f'iter_{runner.iter}.pth'
     metrics = evaluate(
@@ -48,12 +48,6 @@ def run_demo(
     return metrics
 
 
-def _data_options(data_root: Path) -> dict[str, Any]:
-    root = f'{data_root}/'
-    loaders = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-    return {f'{loader}.dataset.data_root': root for loader in loaders}
-
-
 def draw_results(cfg: Any, checkpoint: str | Path, folder: Path, score_thr: float) -> list[Path]:
     """Draw ground truth beside predictions for the first validation images.
 
@@ -66,12 +60,13 @@ def draw_results(cfg: Any, checkpoint: str | Path, folder: Path, score_thr: floa
     Returns:
         The files, the overview first.
     """
-    import mmcv
+    import numpy as np
     from mmengine.registry import DATASETS, DefaultScope
     from tqdm import tqdm
 
     from isda_suite.apis.inference import predict
     from isda_suite.apis.model import load_model
+    from isda_suite.datasets.image_file import read_image
     from isda_suite.visualization.instances import draw_side_by_side, instances_of
     from isda_suite.visualization.pictures import contact_sheet, save_picture
 
@@ -83,7 +78,7 @@ def draw_results(cfg: Any, checkpoint: str | Path, folder: Path, score_thr: floa
     found = predict(model, [info['img_path'] for info in infos], progress=False)
     files, pictures = [], []
     for info, prediction in zip(tqdm(infos, desc='drawing'), found, strict=True):
-        image = mmcv.imread(info['img_path'], channel_order='rgb')
+        image = np.ascontiguousarray(read_image(info['img_path'])[..., ::-1])
         pred = prediction.pred_instances
         picture = draw_side_by_side(image, instances_of(info), pred, classes, score_thr)
         pictures.append(picture)

@@ -80,20 +80,8 @@ class ProgressHook(Hook):
         """Open the bar."""
         self._inner_bar = self._open(runner, 'test', len(runner.test_dataloader))
 
-    def after_test_iter(
-        self,
-        runner: Any,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Sequence[Any] | None = None,
-    ) -> None:
-        """Move the bar."""
-        self._inner_bar.update()
-
-    def after_test_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        """Close the bar."""
-        self._close(self._inner_bar)
-        self._inner_bar = None
+    after_test_iter = after_val_iter
+    after_test_epoch = after_val_epoch
 
     def _open(self, runner: Any, name: str, total: int, done: int = 0) -> Any:
         # tqdm takes None for "disabled unless it writes to a terminal".
