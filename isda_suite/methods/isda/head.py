@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from isda_suite.layers.errors import ModelConfigError
 from isda_suite.registry import MODELS, TASK_UTILS
 
-from .loss import TARGET_DOWN, Match, decode_mask_logits, downsample_masks, match_image
+from .loss import TARGET_DOWN, Match, downsample_masks, match_image, matched_masks
 from .postprocess import detect
 
 POSITION_MODES = ('logit', 'none')
@@ -175,11 +175,17 @@ class ISDAHead(BaseModule):
             Scalars, weights included.
         """
         targets = [self.targets_of(gt, mask_feature) for gt in gts]
+        matches = [
+            self.match(cls_logits, kernels, mask_feature, targets)
+            for cls_logits, kernels in zip(all_cls, all_kernels, strict=True)
+        ]
+        masks = matched_masks(all_kernels, mask_feature, matches)
         losses: dict[str, Tensor] = {}
-        for layer, (cls_logits, kernels) in enumerate(zip(all_cls, all_kernels, strict=True)):
+        for layer, terms in enumerate(zip(all_cls, masks, matches, strict=True)):
             prefix = '' if layer == len(all_cls) - 1 else f'd{layer}.'
-            terms = self._loss_single(cls_logits, kernels, mask_feature, targets)
-            losses.update({prefix + name: value for name, value in terms.items()})
+            loss_cls, loss_mask = self._loss_single(*terms, targets)
+            losses[f'{prefix}loss_cls'] = loss_cls
+            losses[f'{prefix}loss_mask'] = loss_mask
         return losses
 
     def targets_of(self, gt: InstanceData, mask_feature: Tensor) -> InstanceData:
@@ -219,37 +225,23 @@ class ISDAHead(BaseModule):
         ]
 
     def _loss_single(
-        self, cls_logits: Tensor, kernels: Tensor, mask_feature: Tensor, targets: list[InstanceData]
-    ) -> dict[str, Tensor]:
-        """Compute both terms of one decoder layer; shapes as :meth:`match`."""
-        matches = self.match(cls_logits, kernels, mask_feature, targets)
+        self, cls_logits: Tensor, masks: Tensor, matches: list[Match], targets: list[InstanceData]
+    ) -> tuple[Tensor, Tensor]:
+        """Compute both terms of one decoder layer; ``masks`` are the matched ones (M, H, W)."""
         labels = cls_logits.new_full(cls_logits.shape[:2], self.num_classes, dtype=torch.long)
         for row, match, gt in zip(labels, matches, targets, strict=True):
             row[match.query_inds] = gt.labels[match.gt_inds]
-        num_matched = cls_logits.new_tensor(
-            sum(len(match.query_inds) for match in matches), dtype=torch.float32
-        )
-        num_matched = reduce_mean(num_matched).clamp(min=1)
+        num_matched = reduce_mean(masks.new_tensor(float(len(masks)))).clamp(min=1)
         logits = cls_logits.flatten(0, 1).float()
         loss_cls = self.loss_cls(logits, labels.flatten(), avg_factor=num_matched)
-        # Only matched masks: unmatched ones have weight 0, so values and gradients are the same
-        # and the memory of (Q, H, W) maps kept for backward is saved.
-        pred = torch.cat(
-            [
-                decode_mask_logits(kernels[i][match.query_inds], mask_feature[i]).sigmoid()
-                for i, match in enumerate(matches)
-            ]
-        )
+        if len(masks) == 0:
+            # A rank without objects must still take part in the gradient exchange.
+            return loss_cls, masks.sum()
         target = torch.cat(
             [gt.masks[match.gt_inds] for gt, match in zip(targets, matches, strict=True)]
         )
-        if len(pred):
-            # Compat: the published normaliser is matched + 1e-5 here and matched in loss_cls.
-            loss_mask = self.loss_mask(pred, target, avg_factor=num_matched + 1e-5)
-        else:
-            # A rank without objects must still take part in the gradient exchange.
-            loss_mask = 0 * (kernels.sum() + mask_feature.sum())
-        return {'loss_cls': loss_cls, 'loss_mask': loss_mask}
+        # Compat: the published normaliser is matched + 1e-5 here and matched in loss_cls.
+        return loss_cls, self.loss_mask(masks, target, avg_factor=num_matched + 1e-5)
 
     def predict(
         self,

@@ -110,3 +110,36 @@ def match_image(
     gt_inds = assigner.assign(pred, gt).gt_inds  # type: ignore[attr-defined]
     query_inds = gt_inds.nonzero().squeeze(1)
     return Match(query_inds, gt_inds[query_inds] - 1)
+
+
+def matched_masks(
+    all_kernels: Tensor, mask_feature: Tensor, matches: list[list[Match]]
+) -> list[Tensor]:
+    """Decode the masks of the matched queries.
+
+    Only those: unmatched masks have weight 0 in the loss, so values and gradients are the same and
+    the memory of (Q, H, W) maps kept for backward is saved. The layers of an image are decoded
+    together, which writes the gradient of its large feature map once instead of once a layer.
+
+    Args:
+        all_kernels: (N, B, Q, C).
+        mask_feature: (B, C, H, W).
+        matches: For each of the N layers the matches of its B images.
+
+    Returns:
+        N tensors (M, H, W) float32 of probabilities, image after image; M of a layer may be 0,
+        and is still connected to both inputs.
+    """
+    decoded: list[list[Tensor]] = [[] for _ in matches]
+    # Unbound, not indexed: the gradient of an index is a whole tensor of zeros each time.
+    per_image = zip(*(kernels.unbind() for kernels in all_kernels.unbind()), strict=True)
+    for i, (feature, layers) in enumerate(zip(mask_feature.unbind(), per_image, strict=True)):
+        kernels = [
+            layer[image_matches[i].query_inds]
+            for layer, image_matches in zip(layers, matches, strict=True)
+        ]
+        masks = decode_mask_logits(torch.cat(kernels), feature).sigmoid()
+        sizes = [len(matched) for matched in kernels]
+        for parts, part in zip(decoded, torch.split(masks, sizes), strict=True):
+            parts.append(part)
+    return [torch.cat(parts) for parts in decoded]

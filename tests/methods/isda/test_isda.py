@@ -125,7 +125,7 @@ def test_matched_mask_loss_equals_dice_over_all_queries_with_weights(model):
         ground_truth((64, 64), [(5, 40, 50, 60)]),
     ]
     targets = [head.targets_of(gt, feature) for gt in gts]
-    lean = head._loss_single(cls_logits, kernels, feature, targets)['loss_mask']
+    lean = head.loss_by_feat(cls_logits[None], kernels[None], feature, gts)['loss_mask']
     lean_grads = torch.autograd.grad(lean, (kernels, feature))
     full = torch.einsum('bqc,bchw->bqhw', kernels, feature).sigmoid()
     goal, weight = torch.zeros_like(full), torch.zeros(2, 12)
