@@ -25,6 +25,7 @@ _CODES: tuple[tuple[str, str, int], ...] = (
     ('isda_suite.engine.errors', 'ConfigError', WRONG_COMMAND),
     ('isda_suite.checkpoint.errors', 'CheckpointError', WRONG_COMMAND),
     ('isda_suite.layers.errors', 'ModelConfigError', WRONG_COMMAND),
+    ('isda_suite.ops.errors', 'OpsLibraryError', WRONG_COMMAND),
     ('isda_suite.datasets.errors', 'DataError', WRONG_DATA),
 )
 _WRONG_PATHS = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)

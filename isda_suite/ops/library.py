@@ -19,6 +19,7 @@ import torch
 from isda_suite.resources import resource_root
 
 from . import toolchain
+from .errors import OpsLibraryError
 
 _MARKER = b'isda_suite build record '
 _REMEDY = (
@@ -141,7 +142,7 @@ def load() -> Library:
         The library, or an empty one that says why; then one warning was given.
 
     Raises:
-        ImportError: if none fits and ``ISDA_REQUIRE_OPS=1``.
+        OpsLibraryError: if none fits and ``ISDA_REQUIRE_OPS=1``.
     """
     tried = []
     for path in _candidates():
@@ -151,7 +152,7 @@ def load() -> Library:
         tried.append(str(library.reason))
     reason = '; '.join(tried) or _missing_reason()
     if toolchain.flag('ISDA_REQUIRE_OPS'):
-        raise ImportError(f'ISDA_REQUIRE_OPS=1, but {reason}. {_REMEDY}')
+        raise OpsLibraryError(f'ISDA_REQUIRE_OPS=1, but {reason}. {_REMEDY}')
     warnings.warn(
         f'isda_suite uses slower PyTorch operations for deformable attention: {reason}. {_REMEDY}',
         RuntimeWarning,

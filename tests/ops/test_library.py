@@ -93,8 +93,18 @@ def test_a_library_that_cannot_be_linked_falls_back(tmp_path):
 def test_a_missing_library_is_an_error_if_required(tmp_path):
     done = _run(tmp_path / 'nowhere.so', 'import isda_suite.ops', ISDA_REQUIRE_OPS='1')
     assert done.returncode == 1
-    assert 'ImportError: ISDA_REQUIRE_OPS=1, but' in done.stderr
+    assert 'OpsLibraryError: ISDA_REQUIRE_OPS=1, but' in done.stderr
     assert 'nowhere.so' in done.stderr and 'python -m isda_suite.ops build' in done.stderr
+
+
+def test_a_tool_says_that_the_required_library_is_missing(tmp_path):
+    program = (
+        'import sys; from isda_suite.cli import main; '
+        'sys.exit(main(["fps", "isda/isda_sample.py"]))'
+    )
+    done = _run(tmp_path / 'nowhere.so', program, ISDA_REQUIRE_OPS='1')
+    assert done.returncode == 2, done.stderr
+    assert 'error: ISDA_REQUIRE_OPS=1, but' in done.stderr and 'Traceback' not in done.stderr
 
 
 def test_importing_the_package_loads_no_library():
