@@ -151,6 +151,15 @@ def _history_buffer_method(owner: type, name: str) -> Callable[..., Any]:
     return getattr(HistoryBuffer, name)
 
 
+def _latin1_bytes(text: str, encoding: str) -> bytes:
+    """Stand in for ``codecs.encode`` while reading: the one use that pickles of arrays make."""
+    if encoding not in ('latin1', 'latin-1'):
+        raise pickle.UnpicklingError(
+            f'Trying to call reduce for unrecognized function _codecs.encode to {encoding!r}'
+        )
+    return text.encode('latin1')
+
+
 def _alias(full_name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap ``function`` so that the restricted reader finds it under ``full_name``.
 
@@ -177,6 +186,8 @@ def _list_safe_globals() -> list[Any]:
         allowed.append(_alias(f'{module}._reconstruct', rebuild))
         allowed.append(_alias(f'{module}.scalar', multiarray.scalar))
     allowed.append(_alias('builtins.getattr', _history_buffer_method))
+    # How arrays keep their bytes in old pickle protocols; newer torch lists it itself.
+    allowed.append(_alias('_codecs.encode', _latin1_bytes))
     return allowed
 
 
