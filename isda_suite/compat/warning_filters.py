@@ -28,7 +28,6 @@ KNOWN_PRINTS = (
 
 KNOWN_WARNINGS = (
     (r'`torch\.jit\.(script|interface)` is deprecated', DeprecationWarning),
-    (r'`TorchScript` support for functional optimizers is deprecated', DeprecationWarning),
     (r'``MultiScaleDeformableAttention`` has been moved to', ImportWarning),
     (
         r'torch\.meshgrid: in an upcoming release, it will be required to pass the indexing',
