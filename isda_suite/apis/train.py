@@ -53,23 +53,28 @@ def train(
         NonFiniteLossError: if a loss became NaN or infinite.
     """
     cfg = load_config(config, cfg_options, work_dir)
-    _set_resume(cfg, resume)
+    from_newest = _set_resume(cfg, resume)
     _check_files(cfg)
     _set_optimisation(cfg, amp, auto_scale_lr)
     _set_randomness(cfg, seed, deterministic)
     prepare_run(cfg, launcher, trust_checkpoint)
     _check_types_and_annotations(cfg)
-    return _run(cfg)
+    if from_newest:
+        _take_newest(cfg)
+    return _run(cfg, from_newest)
 
 
-def _run(cfg: Any) -> Any:
+def _run(cfg: Any, from_newest: bool) -> Any:
     # Loads torch and the compiled library, so not before the cheap checks.
     from isda_suite.apis.operators import log_operators
 
     runner = build_runner(cfg)
     log_operators(runner)
-    if cfg.resume and not cfg.load_from:
-        _say_if_nothing_to_resume(runner)
+    if from_newest and not cfg.resume:
+        runner.logger.warning(
+            f'--resume: there is no checkpoint in {runner.work_dir} yet, training starts from '
+            f'{cfg.load_from or "the beginning"}'
+        )
     with explained(cfg):
         runner.train()
     return runner
@@ -83,13 +88,27 @@ def _check_files(cfg: Any) -> None:
     settle_class_count(cfg, loaders)
 
 
-def _set_resume(cfg: Any, resume: str | Path | bool | None) -> None:
+def _set_resume(cfg: Any, resume: str | Path | bool | None) -> bool:
+    """Settle what is resumed; return whether it is the newest checkpoint of the work dir."""
     if resume is None or resume is False:
-        cfg.resume = cfg.get('resume', False)
-    elif resume is True or str(resume) == 'auto':
-        cfg.resume, cfg.load_from = True, None
+        wanted = bool(cfg.get('resume'))
+        from_newest = wanted and not cfg.get('load_from')
     else:
-        cfg.resume, cfg.load_from = True, str(resume)
+        wanted = True
+        from_newest = resume is True or str(resume) == 'auto'
+        if not from_newest:
+            cfg.load_from = str(resume)
+    # Until the newest is known, load_from are the weights the run starts from if there is none.
+    cfg.resume = wanted and not from_newest
+    return from_newest
+
+
+def _take_newest(cfg: Any) -> None:
+    from isda_suite.checkpoint.latest import find_newest
+
+    newest = find_newest(cfg.work_dir)
+    if newest is not None:
+        cfg.resume, cfg.load_from = True, str(newest)
 
 
 def _set_optimisation(cfg: Any, amp: bool, auto_scale_lr: bool) -> None:
@@ -136,13 +155,3 @@ def _check_types_and_annotations(cfg: Any) -> None:
             if cfg.get(name) is not None:
                 notes = [report.notes() for report in check_annotations(cfg[name].dataset)]
                 print(*filter(None, notes), sep='\n', end='')
-
-
-def _say_if_nothing_to_resume(runner: Any) -> None:
-    from mmengine.runner import find_latest_checkpoint
-
-    if find_latest_checkpoint(runner.work_dir) is None:
-        runner.logger.warning(
-            f'--resume: there is no checkpoint in {runner.work_dir} yet, training starts from the '
-            'beginning'
-        )

@@ -7,3 +7,7 @@ class CheckpointError(ValueError):
 
 class UnsafeCheckpointError(CheckpointError):
     """A checkpoint asks for Python objects that could run code while it is read."""
+
+
+class CheckpointWriteError(OSError):
+    """A checkpoint could not be written, for want of room on the disk."""

@@ -19,10 +19,13 @@ _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # default_hooks switches one off.
 _HOOKS = {
     'finite_loss': 'isda_suite.FiniteLossHook',
+    'counted_randomness': 'isda_suite.CountedRandomnessHook',
     'checkpoint_fit': 'isda_suite.CheckpointFitHook',
     'class_count': 'isda_suite.ClassCountHook',
     'progress': 'isda_suite.ProgressHook',
 }
+# Takes the place of mmengine's in every configuration; the arguments are the same.
+_CHECKPOINT_HOOK = 'isda_suite.SafeCheckpointHook'
 
 
 def load_config(
@@ -72,6 +75,7 @@ def prepare_run(cfg: Any, launcher: str = 'none', trust_checkpoint: bool = False
     import torch
 
     from isda_suite.checkpoint.safe_load import install_safe_loading
+    from isda_suite.checkpoint.saving import install_safe_saving
     from isda_suite.compat.warning_filters import filter_known_warnings
 
     if launcher not in LAUNCHERS:
@@ -79,6 +83,7 @@ def prepare_run(cfg: Any, launcher: str = 'none', trust_checkpoint: bool = False
     _require_launcher(launcher)
     filter_known_warnings()
     install_safe_loading(trust_checkpoint)
+    install_safe_saving()
     cfg.launcher = launcher
     if cfg.get('env_cfg') is None:
         cfg.env_cfg = dict(dist_cfg=dict(backend='nccl'))
@@ -121,6 +126,9 @@ def _add_hooks(cfg: Any) -> None:
         # mmengine takes None only for the hooks it knows itself.
         if hooks[name] is None:
             hooks.pop(name)
+    saver = hooks.setdefault('checkpoint', dict(type=_CHECKPOINT_HOOK))
+    if saver is not None and saver.get('type') in ('CheckpointHook', 'mmengine.CheckpointHook'):
+        saver['type'] = _CHECKPOINT_HOOK
     cfg.default_hooks = hooks
 
 

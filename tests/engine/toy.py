@@ -129,7 +129,11 @@ class ToyHead(nn.Module):
 
 @MODELS.register_module()
 class ToySegmenter(BaseModel):
-    """One mask per class. `nan_at` makes the loss NaN at that step, on `nan_rank` alone."""
+    """One mask per class.
+
+    `nan_at` makes the loss NaN at that step, on `nan_rank` alone; `ballast` numbers make
+    checkpoints large.
+    """
 
     def __init__(
         self,
@@ -138,6 +142,8 @@ class ToySegmenter(BaseModel):
         nan_at=None,
         nan_rank=None,
         double=False,
+        dropout=0.0,
+        ballast=0,
         init_cfg=None,
     ):
         super().__init__(data_preprocessor, init_cfg)
@@ -145,11 +151,13 @@ class ToySegmenter(BaseModel):
         self.bbox_head = ToyHead(num_classes)
         self.nan_at, self.nan_rank = nan_at, nan_rank
         self.steps = 0
+        self.dropout = nn.Dropout(dropout)
+        self.register_buffer('ballast', torch.zeros(ballast))
         self.dtype = torch.float64 if double else torch.float32
         self.to(self.dtype)
 
     def forward(self, inputs, data_samples=None, mode='tensor'):
-        logits = self.bbox_head(self.backbone(inputs.to(self.dtype)).relu())
+        logits = self.bbox_head(self.dropout(self.backbone(inputs.to(self.dtype)).relu()))
         if mode == 'loss':
             return self._loss(logits, data_samples)
         return self._predict(logits, data_samples) if mode == 'predict' else logits
@@ -192,6 +200,28 @@ class ToySegmenter(BaseModel):
                 masks=masks[kept],
             )
         return samples
+
+
+class KilledError(Exception):
+    """Stands for a kill in tests that stay in one process."""
+
+
+@HOOKS.register_module()
+class LossFile(Hook):
+    """Append `iteration loss` in exact digits to a file, and die before iteration `die_at`."""
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, path, die_at=None):
+        self.path, self.die_at = path, die_at
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == self.die_at:
+            raise KilledError
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        with open(self.path, 'a') as file:
+            file.write(f'{runner.iter} {float(outputs["loss"]).hex()}\n')
 
 
 @HOOKS.register_module()

@@ -1,8 +1,17 @@
-"""Hooks that watch a run: fitting weights, finite losses, class counts, progress."""
+"""Hooks that watch a run: weights that fit, finite losses, class counts, progress, saving."""
 
 from .checkpoint_fit import CheckpointFitHook
 from .class_count import ClassCountHook
+from .counted_randomness import CountedRandomnessHook
 from .finite_loss import FiniteLossHook
 from .progress import ProgressHook
+from .safe_checkpoint import SafeCheckpointHook
 
-__all__ = ['CheckpointFitHook', 'ClassCountHook', 'FiniteLossHook', 'ProgressHook']
+__all__ = [
+    'CheckpointFitHook',
+    'ClassCountHook',
+    'CountedRandomnessHook',
+    'FiniteLossHook',
+    'ProgressHook',
+    'SafeCheckpointHook',
+]
