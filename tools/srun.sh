@@ -1,7 +1,7 @@
 # Sourced by slurm_train.sh and slurm_test.sh: start one process for each GPU with srun.
 # shellcheck shell=bash
 
-# run_tasks PARTITION JOB SCRIPT [ARGUMENTS]: becomes srun, so its exit code is ours.
+# run_tasks PARTITION JOB SCRIPT [ARGUMENTS]: runs srun and answers with its exit code.
 run_tasks() {
     local partition=$1 job=$2
     shift 2
@@ -21,6 +21,12 @@ run_tasks() {
     if [ -d "$root/isda_suite" ]; then
         export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
     fi
-    exec srun --partition="$partition" --job-name="$job" "${resources[@]}" \
-        --kill-on-bad-exit=1 "${extra[@]}" "${PYTHON:-python}" -u "$@"
+    local signal=()
+    if [ -n "${NOTICE:-}" ]; then
+        signal=(--signal="USR1@$NOTICE")
+    fi
+    local code=0
+    srun --partition="$partition" --job-name="$job" "${resources[@]}" "${signal[@]}" \
+        --kill-on-bad-exit=1 "${extra[@]}" "${PYTHON:-python}" -u "$@" || code=$?
+    return "$code"
 }

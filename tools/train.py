@@ -43,6 +43,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--deterministic', action='store_true', help='use deterministic algorithms only'
     )
+    parser.add_argument(
+        '--allow-world-size-change',
+        action='store_true',
+        help='resume with another number of images a step; the learning rate is scaled with it',
+    )
+    parser.add_argument(
+        '--allow-config-change',
+        action='store_true',
+        help='resume with another model or optimizer configuration',
+    )
     add_config_options(parser)
     add_launcher(parser, 'dist_train.sh and slurm_train.sh')
     add_trust_checkpoint(parser)
@@ -67,6 +77,8 @@ def main() -> None:
         cfg_options=parse_options(args.cfg_options, args.options),
         launcher=args.launcher,
         trust_checkpoint=args.trust_checkpoint,
+        allow_world_size_change=args.allow_world_size_change,
+        allow_config_change=args.allow_config_change,
     )
 
 

@@ -27,6 +27,8 @@ def train(
     cfg_options: dict[str, Any] | None = None,
     launcher: str = 'none',
     trust_checkpoint: bool = False,
+    allow_world_size_change: bool = False,
+    allow_config_change: bool = False,
 ) -> Any:
     """Train a model; everything that can be checked is checked before the model is built.
 
@@ -43,6 +45,9 @@ def train(
         cfg_options: Values to set in the configuration, by dotted key.
         launcher: What started the processes: ``none``, ``pytorch``, ``slurm``, ``mpi``.
         trust_checkpoint: Let checkpoints run code while they are read.
+        allow_world_size_change: Resume with another number of images a step; the learning rate
+            is scaled with it.
+        allow_config_change: Resume with another model or optimizer configuration.
 
     Returns:
         mmengine's runner after the training, with ``model`` and ``message_hub``.
@@ -51,6 +56,7 @@ def train(
         ConfigError: if the configuration or an argument cannot work.
         DataError: if the annotations are wrong.
         NonFiniteLossError: if a loss became NaN or infinite.
+        PreemptedError: if a signal asked the run to stop; its state is saved.
     """
     cfg = load_config(config, cfg_options, work_dir)
     from_newest = _set_resume(cfg, resume)
@@ -58,6 +64,11 @@ def train(
     _set_optimisation(cfg, amp, auto_scale_lr)
     _set_randomness(cfg, seed, deterministic)
     prepare_run(cfg, launcher, trust_checkpoint)
+    if 'checkpoint_fit' in cfg.default_hooks:
+        cfg.default_hooks.checkpoint_fit.update(
+            allow_world_size_change=allow_world_size_change,
+            allow_config_change=allow_config_change,
+        )
     _check_types_and_annotations(cfg)
     if from_newest:
         _take_newest(cfg)
@@ -67,6 +78,7 @@ def train(
 def _run(cfg: Any, from_newest: bool) -> Any:
     # Loads torch and the compiled library, so not before the cheap checks.
     from isda_suite.apis.operators import log_operators
+    from isda_suite.engine.hooks.preemption import signals_given_back
 
     runner = build_runner(cfg)
     log_operators(runner)
@@ -75,7 +87,7 @@ def _run(cfg: Any, from_newest: bool) -> Any:
             f'--resume: there is no checkpoint in {runner.work_dir} yet, training starts from '
             f'{cfg.load_from or "the beginning"}'
         )
-    with explained(cfg):
+    with explained(cfg), signals_given_back():
         runner.train()
     return runner
 

@@ -7,3 +7,7 @@ class ConfigError(ValueError):
 
 class NonFiniteLossError(FloatingPointError):
     """A loss or a gradient became NaN or infinite; nothing was saved after it."""
+
+
+class PreemptedError(RuntimeError):
+    """A signal asked the run to stop; its state was saved and it can be started again."""

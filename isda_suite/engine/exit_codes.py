@@ -22,6 +22,7 @@ INTERRUPTED = 130
 # and loading the others costs seconds.
 _CODES: tuple[tuple[str, str, int], ...] = (
     ('isda_suite.engine.errors', 'NonFiniteLossError', NON_FINITE_LOSS),
+    ('isda_suite.engine.errors', 'PreemptedError', PREEMPTED),
     ('isda_suite.engine.errors', 'ConfigError', WRONG_COMMAND),
     ('isda_suite.checkpoint.errors', 'CheckpointError', WRONG_COMMAND),
     ('isda_suite.layers.errors', 'ModelConfigError', WRONG_COMMAND),
@@ -99,7 +100,8 @@ def _report(error: BaseException, code: int) -> None:
     elif code != FAILED:
         rank = os.environ.get('RANK', '0')
         where = f' on rank {rank}' if rank != '0' else ''
-        print(f'error{where}: {error_message(error)}', file=sys.stderr)
+        kind = 'stopped' if code == PREEMPTED else 'error'
+        print(f'{kind}{where}: {error_message(error)}', file=sys.stderr)
     sys.stderr.flush()
 
 

@@ -21,6 +21,7 @@ _HOOKS = {
     'finite_loss': 'isda_suite.FiniteLossHook',
     'counted_randomness': 'isda_suite.CountedRandomnessHook',
     'checkpoint_fit': 'isda_suite.CheckpointFitHook',
+    'preemption': 'isda_suite.PreemptionHook',
     'class_count': 'isda_suite.ClassCountHook',
     'progress': 'isda_suite.ProgressHook',
 }

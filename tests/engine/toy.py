@@ -5,6 +5,8 @@ need the folder above `tests/` on their path (see `tests/tools/running.py`).
 """
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import cv2
@@ -208,20 +210,41 @@ class KilledError(Exception):
 
 @HOOKS.register_module()
 class LossFile(Hook):
-    """Append `iteration loss` in exact digits to a file, and die before iteration `die_at`."""
+    """Append `iteration loss` in exact digits to a file.
+
+    Die before iteration `die_at`; send the signal number `send` to this process (of rank `rank`)
+    before iteration `send_at`.
+    """
 
     priority = 'VERY_LOW'
 
-    def __init__(self, path, die_at=None):
+    def __init__(self, path, die_at=None, send_at=None, send=signal.SIGTERM, rank=0):
         self.path, self.die_at = path, die_at
+        self.send_at, self.send, self.rank = send_at, send, rank
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter == self.die_at:
             raise KilledError
+        if runner.iter == self.send_at and runner.rank == self.rank:
+            os.kill(os.getpid(), self.send)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.rank:
+            return
         with open(self.path, 'a') as file:
             file.write(f'{runner.iter} {float(outputs["loss"]).hex()}\n')
+
+
+@HOOKS.register_module()
+class SignalInValidation(Hook):
+    """Send SIGUSR1 to this process in the first batch of the first validation."""
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        if batch_idx == 0:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    def after_val_epoch(self, runner, metrics=None):
+        raise AssertionError('the validation ran to its end')
 
 
 @HOOKS.register_module()

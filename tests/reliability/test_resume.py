@@ -1,6 +1,7 @@
 """A run that was killed ends with the losses of the run that never stopped, bit for bit."""
 
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler
 
 from isda_suite.apis.train import train
 from isda_suite.engine.counted_randomness import PositionedIndex, count_samples, seed_everything
+from isda_suite.engine.errors import PreemptedError
 from tests.engine.toy import KilledError, write_coco, write_config
 
 ITERATIONS = 12
@@ -74,6 +76,31 @@ def test_a_killed_run_continues_the_curve(data, tmp_path, loop):
     assert curve(config, tmp_path / 'killed', kills=(5, 9)) == whole
     config.write_text(config.read_text() + WORKERS)
     assert curve(config, tmp_path / 'workers', kills=(7,)) == whole
+
+
+def test_a_preempted_run_goes_on_in_the_middle_of_its_epoch(data, tmp_path):
+    config = write_config(tmp_path, data, RANDOM + LOOPS['epochs'] + 'custom_hooks = []\n')
+    whole = curve(config, tmp_path / 'whole')
+    folder = tmp_path / 'stopped'
+    hook = dict(type='LossFile', path=str(folder / 'losses.txt'), send_at=4)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(PreemptedError, match=r'SIGTERM after iteration 5, saved as .*--resume'):
+        train(config, folder / 'w', seed=3, cfg_options={'custom_hooks': [hook]})
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert (folder / 'w/preempted').is_file()
+    assert (folder / 'w/last_checkpoint').read_text() == 'preempted.pth'
+    assert len((folder / 'losses.txt').read_text().splitlines()) == 5
+    assert curve(config, folder) == whole
+    # The next ordinary checkpoint takes the place of the one in between.
+    assert not (folder / 'w/preempted.pth').exists() and not (folder / 'w/preempted').exists()
+
+
+def test_a_signal_during_validation_is_heard_before_its_end(data, tmp_path):
+    config = write_config(tmp_path, data, LOOPS['iterations'] + 'custom_hooks = []\n')
+    hook = dict(type='SignalInValidation')
+    with pytest.raises(PreemptedError, match='after iteration 5'):
+        train(config, tmp_path / 'w', seed=3, cfg_options={'custom_hooks': [hook]})
+    assert train(config, tmp_path / 'w', resume='auto', seed=3).iter == ITERATIONS
 
 
 def test_a_run_without_a_seed_resumes_with_the_one_it_drew(data, tmp_path):

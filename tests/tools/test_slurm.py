@@ -92,8 +92,34 @@ def test_the_environment_says_what_srun_is_asked_for(srun, variables, wanted):
     )
     assert done.returncode == 0, done.stderr
     assert {'--partition=part', '--job-name=job', '--kill-on-bad-exit=1', *wanted} <= set(options)
-    assert command[-6:] == ['c.py', '--work-dir', 'w', '--launcher', 'slurm', '--amp']
-    assert '-u' in command
+    assert command[-7:] == ['c.py', '--work-dir', 'w', '--resume', '--launcher', 'slurm', '--amp']
+    assert '-u' in command and '--signal=USR1@120' in options
+
+
+@pytest.mark.parametrize('job', ['17', ''])
+def test_a_preempted_job_goes_back_into_the_queue_and_goes_on(srun, config, tmp_path, job):
+    scontrol = tmp_path / 'bin/scontrol'
+    scontrol.write_text('#!/bin/sh\necho "$@" >> scontrol.txt\n')
+    scontrol.chmod(0o755)
+    hook = dict(type='LossFile', path=str(tmp_path / 'losses.txt'), send_at=1, rank=1)
+    text = config.read_text()
+    (tmp_path / 'c.py').write_text(f'{text}custom_hooks = [{hook!r}]\n')
+    (tmp_path / 'w').mkdir()
+    (tmp_path / 'w/preempted').touch()  # of an earlier job; says nothing about this one
+    command = ('slurm_train.sh', 'short', 'toy', tmp_path / 'c.py', 'w', '--seed', '1')
+    variables = {'GPUS': '2', 'GPUS_PER_NODE': '0', 'CPUS_PER_TASK': '1', 'SLURM_JOB_ID': job}
+    done, _ = srun(*command, **variables)
+    assert done.returncode == 75, done.stderr
+    asked = tmp_path / 'scontrol.txt'
+    assert (asked.read_text().split() if job else asked.exists()) == (
+        ['requeue', '17'] if job else False
+    )
+    if job:
+        (tmp_path / 'c.py').write_text(text + 'custom_hooks = []\n')
+        done, _ = srun(*command, **variables)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / 'w/iter_4.pth').is_file()
+        assert len(asked.read_text().splitlines()) == 1
 
 
 def test_the_code_of_the_tool_is_the_code_of_the_script(srun):

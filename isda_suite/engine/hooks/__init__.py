@@ -4,6 +4,7 @@ from .checkpoint_fit import CheckpointFitHook
 from .class_count import ClassCountHook
 from .counted_randomness import CountedRandomnessHook
 from .finite_loss import FiniteLossHook
+from .preemption import PreemptionHook
 from .progress import ProgressHook
 from .safe_checkpoint import SafeCheckpointHook
 
@@ -12,6 +13,7 @@ __all__ = [
     'ClassCountHook',
     'CountedRandomnessHook',
     'FiniteLossHook',
+    'PreemptionHook',
     'ProgressHook',
     'SafeCheckpointHook',
 ]

@@ -45,12 +45,22 @@ class SafeCheckpointHook(CheckpointHook):
         if warning:
             runner.logger.warning(warning)
 
-    def save_preempted(self, runner: Any) -> None:
-        """Save the state after the current iteration, in the middle of an epoch or not."""
-        meta = dict(epoch=runner.epoch, iter=runner.iter + 1)
-        runner.save_checkpoint(self.out_dir, PREEMPTED, meta=meta, by_epoch=False)
+    def save_preempted(self, runner: Any, iteration: int) -> Path:
+        """Save the state of a run that has to stop, in the middle of an epoch or not.
+
+        Args:
+            runner: The run.
+            iteration: How many iterations it has done.
+
+        Returns:
+            The file; the next ordinary checkpoint deletes it.
+        """
+        path = Path(str(self.out_dir)) / PREEMPTED
+        meta = dict(epoch=runner.epoch, iter=iteration)
+        runner.save_checkpoint(str(self.out_dir), PREEMPTED, meta=meta, by_epoch=False)
         if is_main_process():
-            write_pointer(runner.work_dir, Path(str(self.out_dir)) / PREEMPTED)
+            write_pointer(runner.work_dir, path)
+        return path
 
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
         outdated = self._note_step(runner, step)
