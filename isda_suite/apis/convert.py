@@ -15,6 +15,7 @@ import isda_suite
 from isda_suite.checkpoint.atomic import save_checkpoint_atomically
 from isda_suite.checkpoint.errors import CheckpointError
 from isda_suite.checkpoint.load import ShapeMismatch, class_names_of, state_dict_of
+from isda_suite.checkpoint.pickled_arrays import SUFFIXES, load_pickled
 from isda_suite.checkpoint.renaming import (
     ConversionReport,
     NameTable,
@@ -59,7 +60,7 @@ def convert_checkpoint(
     """Convert a checkpoint file; the result appears whole or not at all.
 
     Args:
-        source: File to read.
+        source: File to read: ``.pth``, ``.safetensors``, or arrays in a ``.pkl``.
         destination: File to write: ``state_dict``, and ``meta`` with the method, the hash of the
             source and the class names if they are known.
         options: How; ``None`` is ISDA with the style told from the names.
@@ -78,7 +79,8 @@ def convert_checkpoint(
         raise ConfigError(f'{destination} is the source: write to another file')
     tables = _tables_of(options.method)
     _check_options(options, tables)
-    checkpoint = load_file(source, trust=options.trust)
+    read = load_pickled if source.suffix in SUFFIXES else load_file
+    checkpoint = read(source, trust=options.trust)
     state = state_dict_of(checkpoint, str(source))
     table = _choose_table(state, tables, options)
     converted, report = convert_state_dict(state, table, unequal_copies=options.unequal_copies)

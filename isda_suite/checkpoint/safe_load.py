@@ -151,7 +151,7 @@ def _history_buffer_method(owner: type, name: str) -> Callable[..., Any]:
     return getattr(HistoryBuffer, name)
 
 
-def _latin1_bytes(text: str, encoding: str) -> bytes:
+def latin1_bytes(text: str, encoding: str) -> bytes:
     """Stand in for ``codecs.encode`` while reading: the one use that pickles of arrays make."""
     if encoding not in ('latin1', 'latin-1'):
         raise pickle.UnpicklingError(
@@ -187,7 +187,7 @@ def _list_safe_globals() -> list[Any]:
         allowed.append(_alias(f'{module}.scalar', multiarray.scalar))
     allowed.append(_alias('builtins.getattr', _history_buffer_method))
     # How arrays keep their bytes in old pickle protocols; newer torch lists it itself.
-    allowed.append(_alias('_codecs.encode', _latin1_bytes))
+    allowed.append(_alias('_codecs.encode', latin1_bytes))
     return allowed
 
 

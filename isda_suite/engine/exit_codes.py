@@ -79,6 +79,10 @@ def run_tool(main: Callable[[], int | None]) -> int:
     Returns:
         The exit code, to be given to ``sys.exit``.
     """
+    # Idle threads of OpenMP spin by default. Where the cores have other work too, each of the many
+    # short parallel sections then waits for a thread that waits for its core: a training step of
+    # two threads took 22 times as long beside another process. Read once, when torch is imported.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     try:
         code = main() or DONE
     except SystemExit as stop:  # argparse has printed what is wrong

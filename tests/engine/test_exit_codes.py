@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from isda_suite.engine.errors import ConfigError, NonFiniteLossError
@@ -72,3 +74,13 @@ def test_the_code_file_keeps_the_code_that_says_most(monkeypatch, tmp_path):
     run_tool(_raiser(ConfigError('x')))
     run_tool(_raiser(RuntimeError('x')))
     assert place.read_text().strip() == '2'
+
+
+@pytest.mark.parametrize(('before', 'after'), [(None, 'PASSIVE'), ('ACTIVE', 'ACTIVE')])
+def test_threads_that_wait_do_not_spin_unless_asked_to(monkeypatch, before, after):
+    if before is None:
+        monkeypatch.delenv('OMP_WAIT_POLICY', raising=False)
+    else:
+        monkeypatch.setenv('OMP_WAIT_POLICY', before)
+    assert run_tool(lambda: None) == 0
+    assert os.environ['OMP_WAIT_POLICY'] == after

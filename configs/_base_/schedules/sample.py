@@ -9,7 +9,7 @@ test_cfg = dict(type='TestLoop')
 # From random weights: one rate for all parameters, much higher than for fine-tuning.
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-4),
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=1e-4, fused=True),
     clip_grad=dict(max_norm=1.0, norm_type=2),
 )
 param_scheduler = [
