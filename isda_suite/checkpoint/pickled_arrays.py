@@ -32,8 +32,8 @@ _ALLOWED: dict[tuple[str, str], Any] = {
         for module in ('numpy.core.multiarray', 'numpy._core.multiarray')
         for name, function in _REBUILDERS.items()
     },
-    ('numpy.core.numeric', '_frombuffer'): numeric._frombuffer,
-    ('numpy._core.numeric', '_frombuffer'): numeric._frombuffer,
+    ('numpy.core.numeric', '_frombuffer'): vars(numeric)['_frombuffer'],
+    ('numpy._core.numeric', '_frombuffer'): vars(numeric)['_frombuffer'],
 }
 
 

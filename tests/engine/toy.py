@@ -213,7 +213,7 @@ class LossFile(Hook):
     """Append `iteration loss` in exact digits to a file.
 
     Die before iteration `die_at`; send the signal number `send` to this process (of rank `rank`)
-    before iteration `send_at`.
+    before iteration `send_at`; end this process there with code 3 if `send` is 0.
     """
 
     priority = 'VERY_LOW'
@@ -226,6 +226,8 @@ class LossFile(Hook):
         if runner.iter == self.die_at:
             raise KilledError
         if runner.iter == self.send_at and runner.rank == self.rank:
+            if not self.send:
+                os._exit(3)
             os.kill(os.getpid(), self.send)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):

@@ -1,0 +1,42 @@
+"""A rank never waits for a rank that cannot come; two runs on one machine do not meet."""
+
+import subprocess
+import time
+
+import pytest
+
+from tests.engine.toy import write_coco, write_config
+from tests.tools.running import ROOT, environment
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    return write_coco(tmp_path_factory.mktemp('toy') / 'data')
+
+
+def _start(folder, data, extra=''):
+    folder.mkdir()
+    config = write_config(folder, data, extra)
+    command = [ROOT / 'tools/dist_train.sh', config, 2, '--work-dir', folder / 'w', '--seed', 1]
+    with (folder / 'output.txt').open('w') as output:
+        return subprocess.Popen(
+            [str(word) for word in command], env=environment(), stdout=output, stderr=output
+        )
+
+
+def test_two_runs_on_one_machine_and_a_third_in_which_a_rank_dies(data, tmp_path):
+    hook = dict(type='LossFile', path=str(tmp_path / 'losses.txt'), send_at=2, send=0, rank=1)
+    runs = [_start(tmp_path / name, data) for name in ('first', 'second')]
+    dying = _start(tmp_path / 'dying', data, f'custom_hooks = [{hook!r}]\n')
+    losses, seen = tmp_path / 'losses.txt', None
+    while dying.poll() is None:
+        if seen is None and losses.exists() and losses.read_text().count('\n') == 2:
+            seen = time.monotonic()
+        time.sleep(0.05)
+    assert dying.returncode == 1
+    assert time.monotonic() - (seen or 0) < 60, 'the other rank waited for the dead one'
+    output = (tmp_path / 'dying/output.txt').read_text()
+    assert 'exitcode' in output and ': 3' in output, 'torchrun names the rank and its code'
+    assert (tmp_path / 'dying/w/iter_2.pth').is_file()
+    assert [run.wait(timeout=240) for run in runs] == [0, 0]
+    assert all((tmp_path / name / 'w/iter_4.pth').is_file() for name in ('first', 'second'))
