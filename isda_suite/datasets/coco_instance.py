@@ -10,6 +10,7 @@ from mmengine.logging import print_log
 
 from isda_suite.registry import DATASETS
 
+from .bad_images import BadImages
 from .coco_checks import Expectation, check_coco
 from .coco_file import (
     Json,
@@ -21,6 +22,7 @@ from .coco_file import (
     with_box_and_area,
     without_gc,
 )
+from .errors import DataError
 from .report import Report
 
 #: What was asked of files that passed, and their time of change: training checks a file before
@@ -46,6 +48,8 @@ class CocoInstanceDataset(CocoDataset):
 
     Args:
         allow_outside: Whether ``file_name`` may point out of ``data_root``.
+        bad_images: What training does with an image that cannot be read: ``'stop'``, or
+            ``'skip'`` it, which is counted and stops above 0.1 %. Tests always stop.
         **kwargs: Arguments of mmdet's ``CocoDataset``.
 
     Raises:
@@ -61,8 +65,11 @@ class CocoInstanceDataset(CocoDataset):
         'bbox': {'type': 'isda_suite.CocoMetric', 'metric': 'bbox'},
     }
 
-    def __init__(self, *args: Any, allow_outside: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, allow_outside: bool = False, bad_images: str = 'stop', **kwargs: Any
+    ) -> None:
         self.allow_outside = allow_outside
+        self.bad_images = BadImages(bad_images)
         super().__init__(*args, **kwargs)
 
     def expectation(self) -> Expectation:
@@ -144,6 +151,16 @@ class CocoInstanceDataset(CocoDataset):
                 annotation = {**annotation, 'iscrowd': 1, 'segmentation': [[0.0] * 4]}
             kept.append(annotation)
         return kept
+
+    def prepare_data(self, idx: int) -> Any:
+        """Run the pipeline on an image; None asks for another one."""
+        try:
+            return super().prepare_data(idx)
+        except DataError as error:
+            if self.test_mode:
+                raise
+            self.bad_images.note(idx, error, len(self))
+            return None
 
     def filter_data(self) -> list[dict[str, Any]]:
         """Leave out training images that are too small or have nothing to learn from."""

@@ -88,8 +88,10 @@ def test_the_learning_rate_is_scaled_with_the_batch(config, tmp_path):
 
 
 def test_nothing_is_saved_after_a_loss_that_is_not_finite(config, tmp_path):
-    with pytest.raises(NonFiniteLossError, match=r'iteration 4.*loss_mask=nan'):
+    with pytest.raises(NonFiniteLossError, match=r'iteration 4.*loss_mask=nan.*batch is in'):
         train(config, work_dir=tmp_path, cfg_options={'+model.nan_at': 4})
+    kept = torch.load(tmp_path / 'non_finite_batch_rank0.pt', weights_only=False)
+    assert kept['iteration'] == 4 and len(kept['data_batch']['inputs']) == 2
     assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['iter_2.pth']
     assert (tmp_path / 'last_checkpoint').read_text().endswith('iter_2.pth')
 

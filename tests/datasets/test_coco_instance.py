@@ -114,6 +114,23 @@ def test_an_image_of_another_size_is_refused(build, tmp_path):
         dataset[0]
 
 
+def test_bad_images_can_be_skipped_until_there_are_too_many(build, tmp_path):
+    dataset = build(bad_images='skip')
+    total = len(dataset)
+    (tmp_path / 'train' / '0.jpg').write_bytes(b'')
+    assert dataset[0]['data_samples'].img_path != str(tmp_path / 'train' / '0.jpg')
+    assert dataset[0] is not None  # the same image counts once
+    (tmp_path / 'train' / '1.jpg').unlink()
+    with pytest.raises(DataError, match=rf'2 of {total} images cannot be read, more than 0\.1%'):
+        dataset[1]
+    tests = build(bad_images='skip', test_mode=True)  # writes the images anew
+    (tmp_path / 'train' / '0.jpg').write_bytes(b'')
+    with pytest.raises(DataError, match='empty'):
+        tests[0]
+    with pytest.raises(ValueError, match=r"bad_images: expected one of .* got 'ignore'"):
+        build(bad_images='ignore')
+
+
 def test_samples_can_be_drawn(build, tmp_path):
     written = draw_samples(build(), tmp_path / 'out', num=2, progress=False)
     assert [path.name for path in written] == ['0000_0.jpg', '0001_1.jpg', 'contact_sheet.jpg']

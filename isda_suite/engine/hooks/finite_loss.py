@@ -1,12 +1,14 @@
 """Stop a run at the first loss or gradient that is not finite."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_reduce, get_rank, get_world_size
 from mmengine.hooks import Hook
 
+from isda_suite.checkpoint.saving import save_file
 from isda_suite.engine.errors import NonFiniteLossError
 from isda_suite.registry import HOOKS
 
@@ -54,7 +56,8 @@ class FiniteLossHook(Hook):
         scaling = scaler is not None and scaler.is_enabled()
         if scaling and self._skipped < self.patience:
             return
-        raise NonFiniteLossError(self._describe(runner, data_batch, terms, norm, mine))
+        kept = _keep_batch(runner, data_batch) if mine else ''
+        raise NonFiniteLossError(self._describe(runner, data_batch, terms, norm, mine) + kept)
 
     def _describe(
         self, runner: Any, data_batch: Any, terms: dict[str, float], norm: float, mine: bool
@@ -73,6 +76,17 @@ class FiniteLossHook(Hook):
             '(optim_wrapper.clip_grad) or without --amp, and look at these images and their '
             'annotations'
         )
+
+
+def _keep_batch(runner: Any, data_batch: Any) -> str:
+    """Write the batch into the work dir, for whoever looks for the cause."""
+    try:
+        path = Path(runner.work_dir) / f'non_finite_batch_rank{get_rank()}.pt'
+        content = {'data_batch': data_batch, 'iteration': runner.iter + 1, 'seed': runner.seed}
+        save_file(content, path)
+    except Exception as error:  # the reason of the stop must not get lost behind this one
+        return f'. The batch could not be written: {error}'
+    return f'. The batch is in {path} (torch.load(..., weights_only=False))'
 
 
 def _is_number(value: Any) -> bool:
