@@ -26,7 +26,10 @@ def seed_everything(*address: int) -> None:
     words = np.random.SeedSequence([part % 2**_BITS for part in address]).generate_state(3)
     random.seed(int(words[0]))
     np.random.seed(int(words[1]))
-    torch.manual_seed(int(words[2]))
+    # torch.manual_seed would take 25 times as long: it asks for every kind of device there may be.
+    torch.default_generator.manual_seed(int(words[2]))
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(int(words[2]))
 
 
 class PositionedIndex(int):
