@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,10 @@ from isda_suite.engine.errors import ConfigError
 from isda_suite.engine.exit_codes import FAILED, error_message, exit_code
 from isda_suite.engine.type_checks import explain_build_error
 
+# What torch says of a worker that the kernel has killed.
+_KILLED_WORKER = re.compile(
+    r'DataLoader worker \(pid.*(killed by signal|exited unexpectedly)|^ConnectionResetError'
+)
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # On in every run, also with configurations that know nothing of them. `name=None` in
 # default_hooks switches one off.
@@ -175,11 +180,22 @@ def _start_cpu_ranks(cfg: Any, launcher: str) -> None:
 def explained(cfg: Any) -> Iterator[None]:
     """Turn errors about unknown types and arguments inside the block into :class:`ConfigError`.
 
+    When a data loading process is killed, the error says what that probably means.
+
     Args:
-        cfg: The configuration that is being built.
+        cfg: The configuration that is being built or run.
     """
     try:
         yield
+    except (RuntimeError, ConnectionError) as error:
+        if not _KILLED_WORKER.search(f'{type(error).__name__}: {error}'):
+            raise
+        counts = {n: cfg[n].get('num_workers', 0) for n in _LOADERS if cfg.get(n) is not None}
+        raise RuntimeError(
+            f'{error} A data loading process was killed, probably out of memory: lower '
+            f'num_workers ({", ".join(f"{name} has {count}" for name, count in counts.items())}), '
+            'the batch size or the size of the images'
+        ) from error
     except (TypeError, KeyError) as error:
         better = explain_build_error(cfg, error)
         if better is None:

@@ -96,6 +96,17 @@ def test_nothing_is_saved_after_a_loss_that_is_not_finite(config, tmp_path):
     assert (tmp_path / 'last_checkpoint').read_text().endswith('iter_2.pth')
 
 
+def test_a_killed_worker_is_explained(config, tmp_path):
+    options = {
+        'train_dataloader.num_workers': 1,
+        'train_dataloader.dataset.pipeline': [dict(type='KillWorker')],
+    }
+    with pytest.raises(
+        RuntimeError, match=r'out of memory: lower num_workers \(train_dataloader h'
+    ):
+        train(config, tmp_path, cfg_options=options)
+
+
 def test_another_number_of_classes_stops_before_the_first_step(config, tmp_path):
     with pytest.raises(ConfigError, match=r'bbox_head of the model has num_classes=3'):
         train(config, work_dir=tmp_path, cfg_options={'model.num_classes': 3})

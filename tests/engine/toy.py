@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel, BaseTTAModel
-from mmengine.registry import HOOKS, MODELS
+from mmengine.registry import HOOKS, MODELS, TRANSFORMS
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
@@ -202,6 +202,16 @@ class ToySegmenter(BaseModel):
                 masks=masks[kept],
             )
         return samples
+
+
+@TRANSFORMS.register_module()
+class KillWorker:
+    """Do to a data loading process what the kernel does when memory runs out."""
+
+    def __call__(self, results):
+        if torch.utils.data.get_worker_info() is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return results
 
 
 class KilledError(Exception):
