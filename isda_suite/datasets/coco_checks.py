@@ -1,5 +1,6 @@
 """Find everything wrong in a COCO annotation file, without opening an image."""
 
+import functools
 import os.path
 from collections import Counter
 from collections.abc import Callable
@@ -78,6 +79,14 @@ def check_coco(content: Json, expected: Expectation) -> Report:
 
 def leaves_root(file_name: str, img_prefix: str, root: str) -> bool:
     """Whether an image lies outside of ``root``; links inside it may point anywhere."""
+    folder, name = os.path.split(file_name)
+    if name in ('', os.curdir, os.pardir):
+        folder = file_name
+    return _folder_leaves_root(folder, img_prefix, root)
+
+
+@functools.lru_cache(maxsize=4096)  # a data set has many images and few folders
+def _folder_leaves_root(file_name: str, img_prefix: str, root: str) -> bool:
     base = os.path.normpath(root or img_prefix or os.curdir)
     path = os.path.normpath(os.path.join(img_prefix, file_name))
     if base == os.curdir:

@@ -224,7 +224,8 @@ def _judge_polygons(polygons: Sequence[Any], height: int, width: int) -> tuple[V
         return Verdict.IGNORE, 'every polygon has under three points or an odd length'
     if not all(math.isfinite(sum(polygon)) for polygon in whole):
         return Verdict.DROP, 'polygon with a value that is not finite'
-    inside = any(
+    # Nearly every polygon starts inside; only for the others its extent is looked for.
+    inside = any(0 < polygon[0] < width and 0 < polygon[1] < height for polygon in whole) or any(
         max(polygon[0::2]) > 0
         and min(polygon[0::2]) < width
         and max(polygon[1::2]) > 0
