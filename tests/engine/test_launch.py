@@ -13,7 +13,9 @@ def _loader(**options):
 def test_the_watching_hooks_are_on_in_every_run_and_can_be_switched_off():
     cfg = Config({'model': {}, 'default_hooks': {'progress': None, 'logger': {'type': 'L'}}})
     prepare_run(cfg)
-    assert set(cfg.default_hooks) == {'logger', 'finite_loss', 'class_count', 'checkpoint_fit'}
+    watching = {'finite_loss', 'class_count', 'checkpoint_fit', 'counted_randomness', 'preemption'}
+    assert set(cfg.default_hooks) == {'logger', 'checkpoint', *watching}
+    assert cfg.default_hooks.checkpoint.type == 'isda_suite.SafeCheckpointHook'
     cfg = Config({'model': {}})
     prepare_run(cfg)
     assert 'progress' in cfg.default_hooks
@@ -24,6 +26,9 @@ def test_own_settings_of_a_hook_stay():
     cfg = Config({'model': {}, 'default_hooks': {'finite_loss': own}})
     prepare_run(cfg)
     assert cfg.default_hooks.finite_loss == own
+    cfg = Config({'model': {}, 'default_hooks': {'checkpoint': dict(type='CheckpointHook', a=1)}})
+    prepare_run(cfg)
+    assert cfg.default_hooks.checkpoint == {'type': 'isda_suite.SafeCheckpointHook', 'a': 1}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='about machines without a GPU')

@@ -17,7 +17,9 @@ def test_train_resume_evaluate_and_draw(config, tmp_path, monkeypatch):
     assert call_tool(monkeypatch, *train) == 0
     assert (work_dir / 'iter_2.pth').is_file()
     more = ('--cfg-options', 'train_cfg.max_iters=3', 'train_cfg.val_interval=3')
-    assert call_tool(monkeypatch, *train, '--resume', 'auto', '--amp', *more) == 0
+    resumed = (*train, '--resume', 'auto', '--amp')
+    assert call_tool(monkeypatch, *resumed, *more) == 2, 'another precision was not asked for'
+    assert call_tool(monkeypatch, *resumed, '--allow-config-change', *more) == 0
     checkpoint = work_dir / 'iter_3.pth'
     out, shown = tmp_path / 'found.json', tmp_path / 'shown'
     test = ('tools/test.py', config, checkpoint, '--eval', 'segm', 'bbox', '--out', out)
