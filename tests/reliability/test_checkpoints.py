@@ -155,12 +155,19 @@ def test_the_best_checkpoint_is_deleted_after_the_better_one_is_there(
     assert names(tmp_path) == ['best_coco_segm_mAP_iter_6.pth', 'iter_6.pth']
 
 
-def forked(action):
-    """Run a function in a child of this process and return the child's id."""
+def forked(action, output=None):
+    """Run a function in a child of this process and return the child's id.
+
+    What it prints goes to the file `output`, if one is given.
+    """
     child = os.fork()
     if child:
         return child
     try:
+        if output is not None:
+            with output.open('wb') as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
         action()
         os._exit(0)
     except BaseException as error:
@@ -219,10 +226,13 @@ def _kill_while_saving(config, folder, count, seed):
 
     done = 0
     for _ in range(count):
-        child = forked(lambda: train(config, folder / 'w', resume='auto', cfg_options=options))
+        output = folder / 'output.txt'
+        child = forked(
+            lambda: train(config, folder / 'w', resume='auto', cfg_options=options), output
+        )
         before, deadline = steps(), time.monotonic() + 120
         while steps() == before and time.monotonic() < deadline:
-            assert os.waitpid(child, os.WNOHANG) == (0, 0), 'the run ended by itself'
+            assert os.waitpid(child, os.WNOHANG) == (0, 0), output.read_text()[-3000:]
             time.sleep(0.01)
         time.sleep(moments.uniform(0, 0.3))
         os.kill(child, signal.SIGKILL)
@@ -234,6 +244,7 @@ def _kill_while_saving(config, folder, count, seed):
         done = saved
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_lose_at_most_one_interval(config, tmp_path):
     torch.set_num_threads(1)  # threads do not survive a fork
     _kill_while_saving(config, tmp_path, 3, seed=0)
