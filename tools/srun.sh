@@ -25,8 +25,6 @@ run_tasks() {
     if [ -n "${NOTICE:-}" ]; then
         signal=(--signal="USR1@$NOTICE")
     fi
-    local code=0
     srun --partition="$partition" --job-name="$job" "${resources[@]}" "${signal[@]}" \
-        --kill-on-bad-exit=1 "${extra[@]}" "${PYTHON:-python}" -u "$@" || code=$?
-    return "$code"
+        --kill-on-bad-exit=1 "${extra[@]}" "${PYTHON:-python}" -u "$@"
 }

@@ -148,6 +148,11 @@ class CountedDataset:
             setattr(self.inner, name, value)
 
 
+def batch_size_of(loader: DataLoader[Any]) -> int:
+    """Return the largest number of samples in a batch; batch samplers of their own know it."""
+    return int(loader.batch_size or getattr(loader.batch_sampler, 'batch_size', None) or 1)
+
+
 def count_samples(loader: DataLoader[Any], seed: int, rank: int, world_size: int) -> Any:
     """Return a loader that gives the same batches with counted randomness.
 
@@ -160,9 +165,7 @@ def count_samples(loader: DataLoader[Any], seed: int, rank: int, world_size: int
     Returns:
         The new loader; its ``batch_sampler`` is a :class:`PositionedBatches`.
     """
-    inner: Any = loader.batch_sampler
-    size = getattr(inner, 'batch_size', None) or loader.batch_size or 1
-    batches = PositionedBatches(inner, rank, world_size, int(size))
+    batches = PositionedBatches(loader.batch_sampler, rank, world_size, batch_size_of(loader))
     workers = loader.num_workers
     return DataLoader(
         CountedDataset(loader.dataset, seed),  # type: ignore[arg-type]
@@ -203,7 +206,7 @@ def seed_step(seed: int, iteration: int, rank: int) -> None:
 def reseed_samplers(samplers: Sequence[Any], seed: int) -> None:
     """Give shuffling samplers the seed of the run that is resumed, which they were built before."""
     for sampler in samplers:
-        if hasattr(sampler, 'seed') and sampler.seed != seed:
+        if hasattr(sampler, 'seed'):
             sampler.seed = seed
         if hasattr(sampler, 'skip'):  # an endless stream is made when the sampler is
             sampler.skip(0)

@@ -35,7 +35,7 @@ def record(cfg: Mapping[str, Any], world_size: int, batch_size: int) -> dict[str
     return {
         'world_size': world_size,
         'batch_size': batch_size,
-        'config': json.dumps(dict(_flatten(cfg)), default=repr),
+        'config': _as_json(cfg),
     }
 
 
@@ -50,7 +50,7 @@ def config_changes(saved: Mapping[str, Any], cfg: Mapping[str, Any]) -> dict[str
         Dotted key to (value in the checkpoint, value now), as text; ``'-'`` where there is none.
     """
     before = json.loads(saved['config'])
-    now = json.loads(json.dumps(dict(_flatten(cfg)), default=repr))
+    now = json.loads(_as_json(cfg))
     return {
         key: (_text(before, key), _text(now, key))
         for key in sorted({*before, *now})
@@ -118,6 +118,10 @@ def require_same_size(
             'the learning rate with the images a step'
         )
     return world_size * batch_size / (then[0] * then[1])
+
+
+def _as_json(cfg: Mapping[str, Any]) -> str:
+    return json.dumps(dict(_flatten(cfg)), default=repr)
 
 
 def _flatten(value: Any, prefix: str = '') -> Iterator[tuple[str, Any]]:

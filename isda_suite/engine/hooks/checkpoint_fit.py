@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from isda_suite.checkpoint.load import compare, require_fit
+from isda_suite.engine.counted_randomness import batch_size_of
 from isda_suite.engine.run_record import (
     RECORD,
     config_changes,
@@ -51,13 +52,15 @@ class CheckpointFitHook(Hook):
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Write down what the run is."""
-        checkpoint['meta'][RECORD] = record(_config(runner), get_world_size(), _batch_size(runner))
+        checkpoint['meta'][RECORD] = record(
+            _config(runner), get_world_size(), batch_size_of(runner.train_loop.dataloader)
+        )
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Compare the checkpoint that was read with the run."""
         saved = checkpoint.get('meta', {}).get(RECORD)
         if runner._resume and saved:
-            size = get_world_size(), _batch_size(runner)
+            size = get_world_size(), batch_size_of(runner.train_loop.dataloader)
             self._growth = require_same_size(saved, *size, self.allow_world_size_change)
             changes = config_changes(saved, _config(runner))
             table = require_same_config(changes, self.allow_config_change)
@@ -89,12 +92,6 @@ class CheckpointFitHook(Hook):
 def _config(runner: Any) -> dict[str, Any]:
     content: dict[str, Any] = runner.cfg.to_dict()
     return content
-
-
-def _batch_size(runner: Any) -> int:
-    loader = runner.train_loop.dataloader
-    size = loader.batch_size or getattr(loader.batch_sampler, 'batch_size', None)
-    return int(size or 1)
 
 
 def _scale_rates(runner: Any, factor: float) -> None:

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, get_rank, get_world_size
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 
 from isda_suite.checkpoint.saving import save_file
 from isda_suite.engine.errors import NonFiniteLossError
+from isda_suite.engine.ranks import on_any_rank
 from isda_suite.registry import HOOKS
 
 
@@ -48,7 +49,7 @@ class FiniteLossHook(Hook):
         terms = {name: float(torch.as_tensor(v).detach()) for name, v in numbers.items()}
         norm = _gradient_norm(runner)
         mine = not all(math.isfinite(value) for value in (*terms.values(), norm))
-        if not _on_any_rank(mine):
+        if not on_any_rank(mine):
             self._skipped = 0
             return
         self._skipped += 1
@@ -100,14 +101,6 @@ def _gradient_norm(runner: Any) -> float:
     history = runner.message_hub.log_scalars.get('train/grad_norm')
     clipped = getattr(runner.optim_wrapper, 'clip_grad_kwargs', None)
     return float(history.current()) if clipped and history is not None else 0.0
-
-
-def _on_any_rank(mine: bool) -> bool:
-    if get_world_size() == 1:
-        return mine
-    flag = torch.tensor(float(mine))
-    all_reduce(flag, 'max')
-    return bool(flag.item() > 0)
 
 
 def _images(data_batch: Any) -> list[str]:

@@ -9,12 +9,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
-from mmengine.dist import all_reduce, barrier, get_world_size, is_main_process
+from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
 
 from isda_suite.checkpoint.atomic import write_atomically
 from isda_suite.engine.errors import PreemptedError
+from isda_suite.engine.ranks import on_any_rank
 from isda_suite.registry import HOOKS
 
 from .safe_checkpoint import SafeCheckpointHook
@@ -81,7 +81,7 @@ class PreemptionHook(Hook):
         Raises:
             PreemptedError: when the state is saved.
         """
-        if self._any_rank_was_asked():
+        if on_any_rank(self._caught is not None):
             self._leave(runner, runner.iter + 1)
 
     def after_val_iter(
@@ -103,14 +103,6 @@ class PreemptionHook(Hook):
         if self._caught is not None:
             os._exit(_SIGNAL_EXIT + number)
         self._caught = number
-
-    def _any_rank_was_asked(self) -> bool:
-        mine = self._caught is not None
-        if get_world_size() == 1:
-            return mine
-        flag = torch.tensor(float(mine))
-        all_reduce(flag, 'max')
-        return bool(flag.item() > 0)
 
     def _leave(self, runner: Any, iteration: int, together: bool = True) -> None:
         saver = next((h for h in runner.hooks if isinstance(h, SafeCheckpointHook)), None)
