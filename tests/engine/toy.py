@@ -7,6 +7,7 @@ need the folder above `tests/` on their path (see `tests/tools/running.py`).
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import cv2
@@ -223,13 +224,14 @@ class LossFile(Hook):
     """Append `iteration loss` in exact digits to a file.
 
     Die before iteration `die_at`; send the signal number `send` to this process (of rank `rank`)
-    before iteration `send_at`; end this process there with code 3 if `send` is 0.
+    before iteration `send_at`; end this process there with code 3 if `send` is 0. Sleep `pause_s`
+    seconds after each iteration.
     """
 
     priority = 'VERY_LOW'
 
-    def __init__(self, path, die_at=None, send_at=None, send=signal.SIGTERM, rank=0):
-        self.path, self.die_at = path, die_at
+    def __init__(self, path, die_at=None, send_at=None, send=signal.SIGTERM, rank=0, pause_s=0):
+        self.path, self.die_at, self.pause_s = path, die_at, pause_s
         self.send_at, self.send, self.rank = send_at, send, rank
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
@@ -245,6 +247,7 @@ class LossFile(Hook):
             return
         with open(self.path, 'a') as file:
             file.write(f'{runner.iter} {float(outputs["loss"]).hex()}\n')
+        time.sleep(self.pause_s)
 
 
 @HOOKS.register_module()

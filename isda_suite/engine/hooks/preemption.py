@@ -11,16 +11,17 @@ from typing import Any
 
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import Hook
+from torch.utils.data import DataLoader
 
 from isda_suite.checkpoint.atomic import write_atomically
 from isda_suite.engine.errors import PreemptedError
 from isda_suite.engine.ranks import on_any_rank
+from isda_suite.engine.worker_signals import SIGNALS, ObeyParentOnly
 from isda_suite.registry import HOOKS
 
 from .safe_checkpoint import SafeCheckpointHook
 
 MARKER = 'preempted'
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 _SIGNAL_EXIT = 128
 
 
@@ -43,14 +44,15 @@ class PreemptionHook(Hook):
     A signal only sets a flag. The ranks exchange it after each step, so that all leave after the
     same one. In a validation only the first process looks at it, between two batches, because the
     ranks are not in step there; the validation that is broken off is not repeated. A second signal
-    ends the process at once.
+    ends the process at once. Data loading processes outlive signals to the whole process group.
 
     The file ``preempted`` in the work dir tells scripts that the run wants to be started again
     with ``--resume``; it is removed when a run starts. :func:`signals_given_back` belongs around
     the run.
     """
 
-    priority = 'LOWEST'  # after the checkpoint hook has had its turn
+    # After the checkpoint hook has had its turn, and after the loaders of the run are made.
+    priority = 'LOWEST'
 
     def __init__(self) -> None:
         self._caught: int | None = None
@@ -61,9 +63,14 @@ class PreemptionHook(Hook):
         self._training = True
         if is_main_process():
             (Path(runner.work_dir) / MARKER).unlink(missing_ok=True)
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                signal.signal(number, self._note)
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in SIGNALS:
+            signal.signal(number, self._note)
+        for loop in (runner.train_loop, runner.val_loop):
+            loader = getattr(loop, 'dataloader', None)
+            if isinstance(loader, DataLoader):
+                loader.worker_init_fn = ObeyParentOnly(loader.worker_init_fn)
 
     def after_train(self, runner: Any) -> None:
         """Leave later validations and tests alone."""

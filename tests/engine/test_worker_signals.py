@@ -1,0 +1,58 @@
+"""Data loading processes outlive signals that are not their parent's."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from isda_suite.engine.worker_signals import SIGNALS, ObeyParentOnly
+
+
+class Started:
+    """A `worker_init_fn` of the user."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, worker_id):
+        (self.folder / str(worker_id)).touch()
+
+
+@pytest.fixture
+def batches(tmp_path):
+    loader = DataLoader(
+        TensorDataset(torch.arange(40)),
+        num_workers=2,
+        worker_init_fn=ObeyParentOnly(Started(tmp_path)),
+    )
+    return iter(loader)
+
+
+def send_from_outside(number, *processes):
+    subprocess.run(['kill', f'-{number}', *(str(p.pid) for p in processes)], check=True)
+
+
+def test_workers_go_on_after_signals_of_others(batches):
+    next(batches)
+    for number in (*SIGNALS, *SIGNALS):
+        send_from_outside(int(number), *batches._workers)
+    assert [int(one) for (one,) in batches] == list(range(1, 40))
+
+
+def test_workers_end_when_their_parent_says_so(batches):
+    next(batches)
+    worker = batches._workers[0]
+    # torch would take the end of a worker for a failure of the run.
+    torch._C._remove_worker_pids(id(batches))
+    os.kill(worker.pid, signal.SIGUSR1)
+    os.kill(worker.pid, signal.SIGTERM)
+    worker.join(timeout=10)
+    assert worker.exitcode == 0
+
+
+def test_a_function_of_the_user_is_called_too(batches, tmp_path):
+    next(batches)
+    assert {path.name for path in tmp_path.iterdir()} == {'0', '1'}
