@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from isda_suite.engine.errors import ConfigError
+from isda_suite.engine.metafile import require_published_content
 
 # What mmengine's runners and our launch module read. Other top-level names of a text
 # configuration are variables of its author and do nothing by themselves.
@@ -106,28 +107,31 @@ def check_work_dir(work_dir: str | Path) -> None:
 
 
 def check_paths(cfg: Any, loaders: list[str], weights: bool = True, **named: str | None) -> None:
-    """Check that every file and folder a run will read exists.
+    """Check that every file and folder a run will read exists, and that weights are the right ones.
 
-    Remote addresses (``scheme://``) and data behind a remote file client are left out.
+    Remote addresses (``scheme://``) and data behind a remote file client are left out. Weights
+    that the metafile beside the configuration names must have the hash it states.
 
     Args:
         cfg: A configuration.
         loaders: The data loaders the run uses, e.g. ``['train_dataloader']``.
         weights: Whether the run reads ``load_from`` and the weights named in ``init_cfg``.
-        **named: Further paths by the name of their argument; None is skipped.
+        **named: Further checkpoints by the name of their argument; None is skipped.
 
     Raises:
         ConfigError: listing everything that is missing and the working directory.
+        CheckpointError: if weights are not those of the metafile.
     """
-    wanted = [(name, path) for name, path in named.items() if path]
+    checkpoints = [(name, path) for name, path in named.items() if path]
     if weights:
         if cfg.get('load_from') and cfg.load_from not in named.values():
-            wanted.append(('load_from', cfg.load_from))
-        wanted += list(_pretrained(cfg.get('model'), 'model'))
+            checkpoints.append(('load_from', cfg.load_from))
+        checkpoints += list(_pretrained(cfg.get('model'), 'model'))
+    data: list[tuple[str, str]] = []
     for loader in loaders:
         if cfg.get(loader):
-            wanted += list(_data_paths(cfg[loader].get('dataset'), f'{loader}.dataset'))
-    missing = [f'  {name}: {path}' for name, path in wanted if _is_missing(path)]
+            data += list(_data_paths(cfg[loader].get('dataset'), f'{loader}.dataset'))
+    missing = [f'  {name}: {path}' for name, path in checkpoints + data if _is_missing(path)]
     if missing:
         lines = '\n'.join(dict.fromkeys(missing))
         raise ConfigError(
@@ -135,6 +139,7 @@ def check_paths(cfg: Any, loaders: list[str], weights: bool = True, **named: str
             'relative paths start there; set the right ones in the configuration or with '
             '--cfg-options'
         )
+    require_published_content(cfg, [path for _, path in checkpoints])
 
 
 def _is_missing(path: str) -> bool:

@@ -28,6 +28,7 @@ _HOOKS = {
     'checkpoint_fit': 'isda_suite.CheckpointFitHook',
     'preemption': 'isda_suite.PreemptionHook',
     'class_count': 'isda_suite.ClassCountHook',
+    'loader_memory': 'isda_suite.LoaderMemoryHook',
     'progress': 'isda_suite.ProgressHook',
 }
 # Takes the place of mmengine's in every configuration; the arguments are the same.

@@ -64,6 +64,15 @@ def test_a_gradient_that_is_not_finite_stops_a_run_that_clips(runner):
         FiniteLossHook().after_train_iter(runner, 0, None, {'loss': torch.tensor(1.0)})
 
 
+def test_weights_that_a_gradient_has_spoilt_are_not_saved(runner):
+    runner.model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    FiniteLossHook().before_save_checkpoint(runner, {})
+    with torch.no_grad():
+        runner.model[1].bias[0] = float('inf')
+    with pytest.raises(NonFiniteLossError, match=r'1 of 4 weights .*\(1\.bias\)'):
+        FiniteLossHook().before_save_checkpoint(runner, {})
+
+
 def test_loss_scaling_may_skip_some_steps_but_not_many_in_a_row(runner):
     runner.optim_wrapper.loss_scaler = SimpleNamespace(is_enabled=lambda: True)
     hook = FiniteLossHook(patience=3)

@@ -13,7 +13,14 @@ def _loader(**options):
 def test_the_watching_hooks_are_on_in_every_run_and_can_be_switched_off():
     cfg = Config({'model': {}, 'default_hooks': {'progress': None, 'logger': {'type': 'L'}}})
     prepare_run(cfg)
-    watching = {'finite_loss', 'class_count', 'checkpoint_fit', 'counted_randomness', 'preemption'}
+    watching = {
+        'finite_loss',
+        'class_count',
+        'checkpoint_fit',
+        'counted_randomness',
+        'preemption',
+        'loader_memory',
+    }
     assert set(cfg.default_hooks) == {'logger', 'checkpoint', *watching}
     assert cfg.default_hooks.checkpoint.type == 'isda_suite.SafeCheckpointHook'
     cfg = Config({'model': {}})

@@ -134,8 +134,8 @@ class ToyHead(nn.Module):
 class ToySegmenter(BaseModel):
     """One mask per class.
 
-    `nan_at` makes the loss NaN at that step, on `nan_rank` alone; `ballast` numbers make
-    checkpoints large.
+    `nan_at` makes the loss NaN at that step, on `nan_rank` alone, `nan_gradient_at` only its
+    gradient; `ballast` numbers make checkpoints large.
     """
 
     def __init__(
@@ -144,6 +144,7 @@ class ToySegmenter(BaseModel):
         data_preprocessor=None,
         nan_at=None,
         nan_rank=None,
+        nan_gradient_at=None,
         double=False,
         dropout=0.0,
         ballast=0,
@@ -152,7 +153,7 @@ class ToySegmenter(BaseModel):
         super().__init__(data_preprocessor, init_cfg)
         self.backbone = nn.Conv2d(3, 8, 3, padding=1)
         self.bbox_head = ToyHead(num_classes)
-        self.nan_at, self.nan_rank = nan_at, nan_rank
+        self.nan_at, self.nan_rank, self.nan_gradient_at = nan_at, nan_rank, nan_gradient_at
         self.steps = 0
         self.dropout = nn.Dropout(dropout)
         self.register_buffer('ballast', torch.zeros(ballast))
@@ -177,6 +178,8 @@ class ToySegmenter(BaseModel):
         rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
         if self.steps == self.nan_at and self.nan_rank in (None, rank):
             loss = loss * float('nan')
+        if self.steps == self.nan_gradient_at:
+            loss.register_hook(lambda gradient: gradient * float('nan'))
         return {
             'loss_mask': loss,
             'dtype_bits': torch.tensor(float(torch.finfo(logits.dtype).bits)),

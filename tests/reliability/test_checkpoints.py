@@ -17,6 +17,7 @@ from isda_suite.checkpoint import saving
 from isda_suite.checkpoint.errors import CheckpointError, CheckpointWriteError
 from isda_suite.checkpoint.latest import find_newest, is_complete, write_pointer
 from isda_suite.checkpoint.saving import check_room, remove_leftovers, save_file
+from isda_suite.engine.errors import NonFiniteLossError
 from tests.engine.toy import write_coco, write_config
 
 
@@ -191,6 +192,16 @@ def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path, capfd):
     assert re.search(r'[\d.]+ (MB|GB) are free', message)
     assert names(tmp_path) == ['iter_1.pth']
     assert len(torch.load(path)['state_dict']['a']) == 10
+
+
+@pytest.mark.parametrize('clip', [None, dict(max_norm=1.0)])
+def test_a_gradient_that_is_not_finite_stops_before_anything_is_saved(config, tmp_path, clip):
+    options = {'+model.nan_gradient_at': 2}
+    if clip:
+        options['+optim_wrapper.clip_grad'] = clip
+    with pytest.raises(NonFiniteLossError, match='gradient'):
+        train(config, tmp_path, cfg_options=options)
+    assert names(tmp_path) == []
 
 
 def test_room_for_two_checkpoints_is_checked_at_the_start(tmp_path, monkeypatch):

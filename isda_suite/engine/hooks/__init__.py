@@ -1,9 +1,10 @@
-"""Hooks that watch a run: weights that fit, finite losses, class counts, progress, saving."""
+"""Hooks that watch a run: fit, finite losses, class counts, memory, progress, saving."""
 
 from .checkpoint_fit import CheckpointFitHook
 from .class_count import ClassCountHook
 from .counted_randomness import CountedRandomnessHook
 from .finite_loss import FiniteLossHook
+from .loader_memory import LoaderMemoryHook
 from .preemption import PreemptionHook
 from .progress import ProgressHook
 from .safe_checkpoint import SafeCheckpointHook
@@ -13,6 +14,7 @@ __all__ = [
     'ClassCountHook',
     'CountedRandomnessHook',
     'FiniteLossHook',
+    'LoaderMemoryHook',
     'PreemptionHook',
     'ProgressHook',
     'SafeCheckpointHook',

@@ -1,5 +1,6 @@
 """A hook that looks at a checkpoint before the runner loads it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.dist import get_world_size
@@ -10,6 +11,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from isda_suite.checkpoint.errors import CheckpointError
 from isda_suite.checkpoint.load import compare, require_fit
 from isda_suite.engine.counted_randomness import batch_size_of
 from isda_suite.engine.run_record import (
@@ -37,7 +39,8 @@ class CheckpointFitHook(Hook):
         allow_config_change: Resume with another model or optimizer configuration.
 
     Raises:
-        CheckpointError: naming what is missing, unexpected, or of another shape.
+        CheckpointError: naming what is missing, unexpected, or of another shape; a run is resumed
+            from a file that holds weights only.
         ConfigError: naming what differs from the run that wrote the checkpoint.
     """
 
@@ -66,12 +69,14 @@ class CheckpointFitHook(Hook):
             table = require_same_config(changes, self.allow_config_change)
             if table:
                 runner.logger.warning(table)
-        if not _holds_whole_tensors(runner.model):
-            return
-        report = compare(runner.model, checkpoint, str(runner._load_from or 'the checkpoint'))
-        dataset = getattr(getattr(runner._train_loop, 'dataloader', None), 'dataset', None)
-        classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
-        require_fit(report, runner.model, strict=bool(runner._resume), classes=classes)
+        name = str(runner._load_from or 'the checkpoint')
+        if _holds_whole_tensors(runner.model):
+            report = compare(runner.model, checkpoint, name)
+            dataset = getattr(getattr(runner._train_loop, 'dataloader', None), 'dataset', None)
+            classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+            require_fit(report, runner.model, strict=bool(runner._resume), classes=classes)
+        if runner._resume:
+            _require_progress(checkpoint, name)
 
     def before_train(self, runner: Any) -> None:
         """Scale what the checkpoint brought when a step has another number of images."""
@@ -86,6 +91,18 @@ class CheckpointFitHook(Hook):
         runner.logger.warning(
             f'a step has {self._growth:.6g} times the images it had before: learning rates '
             f'{before} become {runner.optim_wrapper.get_lr()}'
+        )
+
+
+def _require_progress(checkpoint: Mapping[str, Any], name: str) -> None:
+    meta = checkpoint.get('meta') or {}
+    missing = [key for key in ('epoch', 'iter') if key not in meta]
+    missing += [key for key in ('message_hub',) if key not in checkpoint]
+    if missing:
+        raise CheckpointError(
+            f'{name} holds weights, but not how far a training had come (no {", ".join(missing)}), '
+            'as published and converted files do: start a new run from it with --cfg-options '
+            f'load_from={name}'
         )
 
 

@@ -1,4 +1,4 @@
-"""Stop a run at the first loss or gradient that is not finite."""
+"""Stop a run at the first loss, gradient or weight that is not finite."""
 
 import math
 from pathlib import Path
@@ -22,6 +22,9 @@ class FiniteLossHook(Hook):
     by then) and the ranks exchange one number, so that all of them stop after the same
     iteration, before the checkpoint hook's turn. With dynamic loss scaling single steps with an
     infinite gradient are normal and are skipped by the scaler; only many in a row stop the run.
+
+    A gradient that is not finite under a finite loss is seen at once where gradients are clipped.
+    Elsewhere it spoils the weights first, so these are looked at before each checkpoint.
 
     Args:
         patience: Number of steps in a row that dynamic loss scaling may skip.
@@ -59,6 +62,26 @@ class FiniteLossHook(Hook):
             return
         kept = _keep_batch(runner, data_batch) if mine else ''
         raise NonFiniteLossError(self._describe(runner, data_batch, terms, norm, mine) + kept)
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Look at the weights before they are written.
+
+        Raises:
+            NonFiniteLossError: with the names of some that are not finite.
+        """
+        names, finite = [], []
+        for name, parameter in runner.model.named_parameters():
+            names.append(name)
+            finite.append(torch.isfinite(parameter.detach()).all())
+        if not finite or bool(torch.stack(finite).all()):
+            return
+        bad = [name for name, good in zip(names, finite, strict=True) if not good]
+        raise NonFiniteLossError(
+            f'{len(bad)} of {len(names)} weights are not finite after iteration {runner.iter} '
+            f'({", ".join(bad[:5])}), though the loss was: a gradient was not. This checkpoint was '
+            'not written; continue from the last one, with optim_wrapper.clip_grad, which stops '
+            'at the step itself'
+        )
 
     def _describe(
         self, runner: Any, data_batch: Any, terms: dict[str, float], norm: float, mine: bool
