@@ -1,5 +1,6 @@
 """Metrics."""
 
 from .coco import CocoMetric
+from .iou import IoUMetric
 
-__all__ = ['CocoMetric']
+__all__ = ['CocoMetric', 'IoUMetric']
