@@ -79,6 +79,7 @@ def _run(cfg: Any, from_newest: bool) -> Any:
     # Loads torch and the compiled library, so not before the cheap checks.
     from isda_suite.apis.operators import log_operators
     from isda_suite.engine.hooks.preemption import signals_given_back
+    from isda_suite.engine.workers import stop_workers
 
     runner = build_runner(cfg)
     log_operators(runner)
@@ -88,7 +89,10 @@ def _run(cfg: Any, from_newest: bool) -> Any:
             f'{cfg.load_from or "the beginning"}'
         )
     with explained(cfg), signals_given_back():
-        runner.train()
+        try:
+            runner.train()
+        finally:
+            stop_workers(runner)
     return runner
 
 

@@ -262,6 +262,7 @@ def test_kills_at_random_moments_lose_at_most_one_interval(config, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(0)  # a hundred take a quarter of an hour
 def test_many_kills_at_random_moments(config, tmp_path):
     torch.set_num_threads(1)
     _kill_while_saving(config, tmp_path, int(os.environ.get('ISDA_KILLS', '20')), seed=1)

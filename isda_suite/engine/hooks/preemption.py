@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from isda_suite.checkpoint.atomic import write_atomically
 from isda_suite.engine.errors import PreemptedError
 from isda_suite.engine.ranks import on_any_rank
-from isda_suite.engine.worker_signals import SIGNALS, ObeyParentOnly
+from isda_suite.engine.workers import SIGNALS, ObeyParentOnly
 from isda_suite.registry import HOOKS
 
 from .safe_checkpoint import SafeCheckpointHook

@@ -1,4 +1,4 @@
-"""Data loading processes that leave the signals of a scheduler to the training process.
+"""Data loading processes: whose signals they obey, and when they end.
 
 ``timeout``, SLURM and terminals signal a whole process group. torch's workers die of SIGTERM unless
 it comes from their parent, and the run then fails for want of data before it can save anything.
@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from typing import Any
 
 #: What schedulers send; the training process answers with a checkpoint.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
@@ -37,3 +38,21 @@ def _wait_for(parent: int) -> None:
         caught = signal.sigwaitinfo(SIGNALS)
         if caught.si_pid == parent and caught.si_signo == signal.SIGTERM:
             os._exit(0)
+
+
+def stop_workers(runner: Any) -> None:
+    """End the data loading processes of a run that is over or has failed.
+
+    torch ends them when their iterator is collected. After an error that may be never, and in a
+    cycle of garbage it waits five seconds for each.
+
+    Args:
+        runner: mmengine's runner after training.
+    """
+    for loop in (runner.train_loop, runner.val_loop):
+        loader = getattr(loop, 'dataloader', None)
+        endless = getattr(loop, 'dataloader_iterator', None)
+        for owner in (loader, endless):
+            stop = getattr(getattr(owner, '_iterator', None), '_shutdown_workers', None)
+            if stop is not None:
+                stop()
