@@ -18,6 +18,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     'check-data': ('tools/check_dataset.py', 'find everything wrong in a data set'),
     'browse': ('tools/browse_dataset.py', 'draw what the model gets to see in training'),
     'convert': ('tools/convert_checkpoint.py', 'convert a checkpoint of other code'),
+    'publish': ('tools/publish_checkpoint.py', 'make files of trained weights to give away'),
     'fps': ('tools/fps_test.py', 'measure speed and memory'),
     'print-config': ('tools/print_config.py', 'show a configuration with its bases merged'),
     'download': ('tools/misc/download_dataset.py', 'download a data set'),

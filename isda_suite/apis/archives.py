@@ -47,7 +47,8 @@ def extract(
         The number of files.
 
     Raises:
-        UnsafeArchiveError: if a name or link leads out of the folder, or a limit is exceeded.
+        UnsafeArchiveError: if a name leads out of the folder, an entry is a link or a device, or
+            a limit is exceeded.
         ValueError: if it is no whole archive.
     """
     archive, folder = Path(archive), Path(folder)
@@ -58,7 +59,8 @@ def extract(
     try:
         unpack = _unpack_zip if archive.suffix.lower() == '.zip' else _unpack_tar
         try:
-            count = unpack(archive, temporary, max_files, max_bytes, progress)
+            judge = _Judge(archive, max_files, max_bytes)
+            count = unpack(archive, temporary, judge, progress)
         except (zipfile.BadZipFile, tarfile.ReadError, EOFError) as error:
             raise ValueError(f'{archive} is no whole archive: {error}') from error
         except getattr(tarfile, 'FilterError', ()) as error:
@@ -69,15 +71,41 @@ def extract(
     return count
 
 
-def _check_limits(archive: Path, sizes: list[int], max_files: int, max_bytes: int) -> None:
-    if len(sizes) > max_files:
-        raise UnsafeArchiveError(
-            f'{archive} holds {len(sizes)} entries, more than the limit of {max_files}'
-        )
-    if sum(sizes) > max_bytes:
-        raise UnsafeArchiveError(
-            f'{archive} would unpack to {sum(sizes)} bytes, more than the limit of {max_bytes}'
-        )
+class _Judge:
+    """Look at every entry of an archive before the first one is written.
+
+    Entries are looked at while they are listed, so that a list without end is not read to its end.
+    """
+
+    def __init__(self, archive: Path, max_files: int, max_bytes: int) -> None:
+        self.archive, self.max_files, self.max_bytes = archive, max_files, max_bytes
+        self.files = self.bytes = 0
+
+    def admit(self, name: str, size: int, plain: bool) -> None:
+        """Refuse an entry that leads out of the folder, is no file or folder, or is too much.
+
+        Args:
+            name: Its path in the archive.
+            size: Bytes it unpacks to.
+            plain: Whether it is a file or a folder. Links inside the folder would do no harm, but
+                Python before 3.11.13 and 3.12.11 can be led astray by chains of them.
+        """
+        path = PurePosixPath(name.replace('\\', '/'))
+        if path.is_absolute() or '..' in path.parts or ':' in (path.parts or ('',))[0]:
+            raise UnsafeArchiveError(f'{self.archive}: entry {name!r} leads out of the folder')
+        if not plain:
+            raise UnsafeArchiveError(f'{self.archive}: entry {name!r} is a link or device')
+        self.files += 1
+        self.bytes += size
+        if self.files > self.max_files:
+            raise UnsafeArchiveError(
+                f'{self.archive} holds more than {self.max_files} entries, the limit'
+            )
+        if self.bytes > self.max_bytes:
+            raise UnsafeArchiveError(
+                f'{self.archive} would unpack to {self.bytes} bytes or more; the limit is '
+                f'{self.max_bytes}'
+            )
 
 
 def _bar(items: list[Any], archive: Path, progress: bool) -> Any:
@@ -86,40 +114,33 @@ def _bar(items: list[Any], archive: Path, progress: bool) -> Any:
     return tqdm(items, f'unpacking {archive.name}', unit='file', disable=not progress)
 
 
-def _unpack_zip(archive: Path, folder: Path, max_files: int, max_bytes: int, progress: bool) -> int:
+def _unpack_zip(archive: Path, folder: Path, judge: _Judge, progress: bool) -> int:
     with zipfile.ZipFile(archive) as content:
         members = content.infolist()
-        _check_limits(archive, [member.file_size for member in members], max_files, max_bytes)
         for member in members:
-            _check_zip_member(archive, member)
+            judge.admit(member.filename, member.file_size, _is_plain(member))
         for member in _bar(members, archive, progress):
             content.extract(member, folder)
     return sum(not member.is_dir() for member in members)
 
 
-def _check_zip_member(archive: Path, member: zipfile.ZipInfo) -> None:
-    name = member.filename.replace('\\', '/')
-    path = PurePosixPath(name)
-    if path.is_absolute() or '..' in path.parts or ':' in (path.parts or ('',))[0]:
-        raise UnsafeArchiveError(f'{archive}: entry {member.filename!r} leads out of the folder')
+def _is_plain(member: zipfile.ZipInfo) -> bool:
     # The upper half of external_attr is the Unix mode, where one was stored.
     mode = member.external_attr >> 16
-    if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise UnsafeArchiveError(f'{archive}: entry {member.filename!r} is a link or device')
+    return stat.S_IFMT(mode) in (0, stat.S_IFREG, stat.S_IFDIR)
 
 
-def _unpack_tar(archive: Path, folder: Path, max_files: int, max_bytes: int, progress: bool) -> int:
+def _unpack_tar(archive: Path, folder: Path, judge: _Judge, progress: bool) -> int:
     if not hasattr(tarfile, 'data_filter'):
         raise UnsafeArchiveError(
             f'{archive}: Python {platform.python_version()} cannot unpack tar archives safely; '
             '3.10.12, 3.11.4 and later can'
         )
     with tarfile.open(archive) as content:
-        members = content.getmembers()
-        _check_limits(archive, [member.size for member in members], max_files, max_bytes)
-        # All names are judged before the first file is written.
-        for member in members:
-            tarfile.data_filter(member, str(folder))
+        members = []
+        for member in content:
+            judge.admit(member.name, member.size, member.isfile() or member.isdir())
+            members.append(member)
         for member in _bar(members, archive, progress):
             content.extract(member, folder, filter='data')
     return sum(member.isfile() for member in members)

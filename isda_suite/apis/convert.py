@@ -1,6 +1,5 @@
 """Convert checkpoints of other code to our names, and ours to the original ones."""
 
-import hashlib
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor
 import isda_suite
 from isda_suite.checkpoint.atomic import save_checkpoint_atomically
 from isda_suite.checkpoint.errors import CheckpointError
+from isda_suite.checkpoint.integrity import hex_digest
 from isda_suite.checkpoint.load import ShapeMismatch, class_names_of, state_dict_of
 from isda_suite.checkpoint.pickled_arrays import SUFFIXES, load_pickled
 from isda_suite.checkpoint.renaming import (
@@ -26,6 +26,7 @@ from isda_suite.checkpoint.renaming import (
     invert,
 )
 from isda_suite.checkpoint.safe_load import load_file
+from isda_suite.checkpoint.safetensors_file import SUFFIX as SAFETENSORS
 from isda_suite.engine.errors import ConfigError
 
 AUTO = 'auto'
@@ -77,6 +78,11 @@ def convert_checkpoint(
     source, destination = Path(source).expanduser(), Path(destination).expanduser()
     if destination.exists() and source.exists() and destination.samefile(source):
         raise ConfigError(f'{destination} is the source: write to another file')
+    if destination.suffix == SAFETENSORS:
+        raise ConfigError(
+            f'{destination}: a .pth is written here; publish_checkpoint.py makes a {SAFETENSORS} '
+            'of it'
+        )
     tables = _tables_of(options.method)
     _check_options(options, tables)
     read = load_pickled if source.suffix in SUFFIXES else load_file
@@ -94,7 +100,7 @@ def convert_checkpoint(
         method=options.method,
         converted_from=table.style,
         source=source.name,
-        source_sha256=_sha256(source),
+        source_sha256=hex_digest(source),
         isda_suite_version=isda_suite.__version__,
     )
     classes = class_names_of(checkpoint.get('meta') or {})
@@ -172,11 +178,3 @@ def _require_shapes(mismatched: list[ShapeMismatch]) -> None:
         f'{len(mismatched)} converted entries have another shape than the config asks for: '
         f'{first.name} {first.found} -> {first.expected}{hint}'
     )
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open('rb') as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -30,7 +30,9 @@ def run_demo(
     from isda_suite.apis.test import evaluate
     from isda_suite.apis.train import train
     from isda_suite.datasets.sample import write_sample_coco
+    from isda_suite.engine.launch import load_config
 
+    load_config(CONFIG, cfg_options)  # a wrong option stops before the data is written
     out_dir = Path(out_dir)
     data_root = write_sample_coco(data_dir, num_train=600, num_val=60)
     options = {'data_root': f'{data_root}/', **(cfg_options or {})}

@@ -1,13 +1,14 @@
 """Download data sets: resumed, checked, unpacked safely, with honest errors."""
 
 import json
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from isda_suite.checkpoint.atomic import write_atomically
 
 from .archives import extract, is_archive
 from .dataset_sources import SOURCES, Source
@@ -37,6 +38,8 @@ class LockFile:
                 raise DownloadError(
                     f'{self.path} is not a whole json file: repair or remove it'
                 ) from error
+            if not isinstance(self._entries, dict):
+                raise DownloadError(f'{self.path} is not a table of files: repair or remove it')
 
     def entry(self, source: Source) -> dict[str, Any]:
         """Return what is known of a file, empty if it was never fetched from this address."""
@@ -47,9 +50,8 @@ class LockFile:
         """Store facts about a file."""
         with self._guard:
             self._entries[source.file_name] = {'url': source.url, **self.entry(source), **values}
-            part = self.path.with_name(f'.{self.path.name}.tmp-{os.getpid()}')
-            part.write_text(json.dumps(self._entries, indent=1, sort_keys=True) + '\n')
-            part.replace(self.path)
+            with write_atomically(self.path, text=True) as file:
+                file.write(json.dumps(self._entries, indent=1, sort_keys=True) + '\n')
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from isda_suite.engine.class_count import (
 )
 from isda_suite.engine.config_file import read_config
 from isda_suite.engine.errors import ConfigError
+from isda_suite.engine.metafile import require_published_content
 from isda_suite.engine.type_checks import explain_build_error
 
 
@@ -102,6 +103,7 @@ def load_model(
     place = choose_device(device)
     install_safe_loading(trust)
     cfg = config if isinstance(config, Config) else read_config(config)
+    require_published_content(cfg, [checkpoint])
     asks = asks_for_class_count(cfg.get('model'))
     num_classes = _stored_class_count(checkpoint, trust) if asks else None
     model = revert_sync_batchnorm(build_model(cfg, num_classes))

@@ -1,6 +1,5 @@
 """Fetch one file over https: resumed, checked, whole or absent."""
 
-import hashlib
 import http.client
 import shutil
 import threading
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
+
+from isda_suite.checkpoint.integrity import hex_digest
 
 from .dataset_sources import Source
 
@@ -71,11 +72,7 @@ def check_scheme(url: str, options: TransferOptions) -> None:
 
 def file_digest(path: Path, algorithm: str = 'sha256') -> str:
     """Return ``'algorithm:hex'`` of a file."""
-    digest = hashlib.new(algorithm)
-    with path.open('rb') as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return f'{algorithm}:{digest.hexdigest()}'
+    return f'{algorithm}:{hex_digest(path, algorithm)}'
 
 
 def verify(path: Path, size: int | None, digest: str | None) -> None:

@@ -28,12 +28,22 @@ def write_atomically(path: str | Path, text: bool = False) -> Iterator[IO[Any]]:
     try:
         with temporary.open('w' if text else 'wb', encoding='utf-8' if text else None) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, final)
+        put_in_place(temporary, final)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def put_in_place(temporary: Path, final: Path) -> None:
+    """Give a complete file its final name in one step, when its content is on the disk.
+
+    Args:
+        temporary: The file, on the same disk.
+        final: Its name from now on; an older file of that name is replaced.
+    """
+    with temporary.open('rb+') as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, final)
     _sync_folder(final.parent)
 
 

@@ -23,6 +23,7 @@ from mmengine.runner.checkpoint import (
 )
 
 from .errors import CheckpointError
+from .integrity import hash_in_name
 from .safe_load import load_file, load_stream
 
 Loader = Callable[..., dict[str, Any]]
@@ -113,10 +114,8 @@ def _download(address: str, target: Path) -> None:
     if target.is_file():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    with_hash = torch.hub.HASH_REGEX.search(target.name)
-    hash_prefix = with_hash[1] if with_hash else None
     try:  # writes a temporary file and renames it
-        torch.hub.download_url_to_file(address, str(target), hash_prefix)
+        torch.hub.download_url_to_file(address, str(target), hash_in_name(target.name))
     except (OSError, RuntimeError) as error:
         raise CheckpointError(
             f'{address} could not be fetched ({error}): download it by other means and give its '

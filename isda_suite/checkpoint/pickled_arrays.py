@@ -1,6 +1,6 @@
 """Read weights that were pickled as numpy arrays (``.pkl``), without running anything in the file.
 
-Used by the converter only: no runner asks for such files.
+For weights, used by the converter only: no runner asks for such files.
 """
 
 import pickle
@@ -14,6 +14,7 @@ import torch
 from numpy._core import multiarray, numeric
 
 from .errors import CheckpointError, UnsafeCheckpointError
+from .integrity import require_named_hash
 from .safe_load import TRUST_FLAG, latin1_bytes
 
 SUFFIXES = ('.pkl', '.pickle')
@@ -37,8 +38,15 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _ArrayUnpickler(pickle.Unpickler):
+class ArrayUnpickler(pickle.Unpickler):
+    """Read numbers, texts, arrays, and lists and dicts of them."""
+
     def find_class(self, module: str, name: str) -> Any:
+        """Return what rebuilds an array.
+
+        Raises:
+            UnsafeCheckpointError: with the name of anything else that the file asks for.
+        """
         try:
             return _ALLOWED[module, name]
         except KeyError:
@@ -58,14 +66,16 @@ def load_pickled(path: str | Path, trust: bool = False) -> dict[str, Any]:
     Raises:
         FileNotFoundError: if there is no such file.
         UnsafeCheckpointError: if the file names anything but arrays.
-        CheckpointError: if it is damaged or holds no arrays.
+        CheckpointError: if it is damaged, holds no arrays, or is not what the hash in its name
+            says.
     """
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(
             f'checkpoint {file} does not exist (working directory {Path.cwd()})'
         )
-    reader = pickle.Unpickler if trust else _ArrayUnpickler
+    require_named_hash(file)
+    reader = pickle.Unpickler if trust else ArrayUnpickler
     try:
         with file.open('rb') as stream:
             # Pickles of Python 2 hold names as bytes.

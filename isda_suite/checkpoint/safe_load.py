@@ -30,6 +30,9 @@ import torch
 from mmengine.logging import HistoryBuffer, print_log
 
 from .errors import CheckpointError, UnsafeCheckpointError
+from .integrity import require_named_hash
+from .safetensors_file import SUFFIX as SAFETENSORS
+from .safetensors_file import read_safetensors
 
 TRUST_FLAG = '--trust-checkpoint'
 _CONFIG_KEYS = ('config', 'cfg')
@@ -41,8 +44,8 @@ def load_file(path: str | Path, trust: bool = False, map_location: Any = 'cpu') 
     """Read a checkpoint file without running anything in it.
 
     Args:
-        path: A ``.pth`` file of ``torch.save``, or a ``.safetensors`` file if that package is
-            installed.
+        path: A ``.pth`` file of ``torch.save``, or a ``.safetensors`` file. A hash in its name
+            (``isda-1a2b3c4d.pth``) is compared with the content.
         trust: Read a file that holds arbitrary Python objects; this runs code of its author.
         map_location: Where tensors go, as in ``torch.load``.
 
@@ -52,7 +55,8 @@ def load_file(path: str | Path, trust: bool = False, map_location: Any = 'cpu') 
     Raises:
         FileNotFoundError: if there is no such file.
         UnsafeCheckpointError: if the file needs an object that is not on the list of safe ones.
-        CheckpointError: if the file is empty, cut off, or not a checkpoint.
+        CheckpointError: if the file is empty, cut off, not a checkpoint, or not what the hash in
+            its name says.
     """
     file = Path(path).expanduser()
     if not file.is_file():
@@ -61,8 +65,9 @@ def load_file(path: str | Path, trust: bool = False, map_location: Any = 'cpu') 
             f'checkpoint {file} {kind} (working directory {Path.cwd()}): give the path of a '
             '.pth or .safetensors file'
         )
-    if file.suffix == '.safetensors':
-        return {'state_dict': _load_safetensors(file, map_location)}
+    require_named_hash(file)
+    if file.suffix == SAFETENSORS:
+        return _without_programs(read_safetensors(file, map_location))
     with file.open('rb') as stream:
         return load_stream(stream, str(file), trust=trust, map_location=map_location)
 
@@ -123,23 +128,6 @@ def load_stream(
             "dict with the key 'state_dict'"
         )
     return _without_programs(content)
-
-
-def _load_safetensors(file: Path, map_location: Any) -> dict[str, Any]:
-    try:
-        from safetensors.torch import load_file as read
-    except ImportError as error:
-        raise CheckpointError(
-            f'checkpoint {file} needs the package safetensors: pip install safetensors'
-        ) from error
-    device = str(map_location) if isinstance(map_location, str | torch.device) else 'cpu'
-    try:
-        return dict(read(file, device=device))
-    except Exception as error:  # its errors come from Rust and share no base of their own
-        raise CheckpointError(
-            f'checkpoint {file} ({file.stat().st_size} bytes) is not a complete safetensors '
-            f'file: {error}'
-        ) from error
 
 
 def _history_buffer_method(owner: type, name: str) -> Callable[..., Any]:

@@ -1,6 +1,7 @@
 """Find, read and override a configuration.
 
-A configuration is a program: reading one runs it. YAML alone is read as plain data.
+A configuration is a program: reading one runs it. YAML alone is read as plain data, and so are the
+pickles that it may name.
 """
 
 import argparse
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isda_suite.engine.errors import ConfigError
+from isda_suite.engine.plain_files import read_files_as_data
 from isda_suite.resources import resource_root
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ def read_config(name: str | Path, options: dict[str, Any] | None = None) -> 'Con
     path = find_config(name)
     if path.suffix not in _SUFFIXES:
         raise ConfigError(f'{path} must end with one of {", ".join(_SUFFIXES)}')
-    _read_yaml_as_data()
+    read_files_as_data()
     from mmengine.config import Config
 
     try:
@@ -113,14 +115,6 @@ def _written_bases(path: Path, text: str) -> list[str]:
                 return []
             return [value] if isinstance(value, str) else list(value)
     return []
-
-
-def _read_yaml_as_data() -> None:
-    """Make mmengine's YAML reader refuse tags that call Python."""
-    import yaml  # type: ignore[import-untyped]  # no stubs in our requirements
-    from mmengine.fileio.handlers import yaml_handler
-
-    yaml_handler.Loader = yaml.SafeLoader
 
 
 def parse_options(items: list[str] | None, old: list[str] | None = None) -> dict[str, Any]:

@@ -59,6 +59,24 @@ def describe(hashes: Mapping[str, str]) -> list[str]:
     return [f'{_WEIGHTS}: {weights}', f'{_HASHES}:', *rows]
 
 
+def require_entry(metafile: Path, model: str) -> None:
+    """Check that a metafile has one entry of this name.
+
+    Args:
+        metafile: The file.
+        model: ``Name`` of the entry of ``Models``.
+
+    Raises:
+        ConfigError: if it has none or several, naming those it has, or cannot be read.
+    """
+    names = [str(one.get('Name')) for one in _models(_read(metafile))]
+    if names.count(model) != 1:
+        raise ConfigError(
+            f'{metafile} has {names.count(model)} models with the Name {model!r}, expected one; '
+            f'its models: {", ".join(names)}'
+        )
+
+
 def enter(metafile: Path, model: str, hashes: Mapping[str, str]) -> None:
     """Write published weights into a metafile, in place of those that the entry named before.
 
@@ -70,15 +88,10 @@ def enter(metafile: Path, model: str, hashes: Mapping[str, str]) -> None:
         hashes: As for :func:`describe`.
 
     Raises:
-        ConfigError: if there is no such entry, or the file is laid out in another way than usual.
+        ConfigError: as :func:`require_entry`, or if the file is laid out in an unusual way.
     """
+    require_entry(metafile, model)
     before = _read(metafile)
-    names = [str(one.get('Name')) for one in _models(before)]
-    if names.count(model) != 1:
-        raise ConfigError(
-            f'{metafile} has {names.count(model)} models with the Name {model!r}, expected one; '
-            f'its models: {", ".join(names)}'
-        )
     text = _with_entry(metafile.read_text(encoding='utf-8'), model, describe(hashes))
     wanted = copy.deepcopy(before)
     entry = next(one for one in _models(wanted) if str(one.get('Name')) == model)

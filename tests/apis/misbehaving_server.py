@@ -18,9 +18,10 @@ class Handler(BaseHTTPRequestHandler):
         content = self.server.files.get(name)
         if fault == 'missing' or content is None:
             self.send_error(404)
-        elif fault == 'redirect':
+        elif fault in ('redirect', 'elsewhere'):
+            scheme = 'http' if fault == 'redirect' else 'ftp'
             self.send_response(302)
-            self.send_header('Location', f'http://{self.headers["Host"]}/good/{name}')
+            self.send_header('Location', f'{scheme}://{self.headers["Host"]}/good/{name}')
             self.end_headers()
         elif fault == 'busy' and self.server.requests.count((self.path, None)) == 1:
             self.send_error(503)

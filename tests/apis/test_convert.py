@@ -100,6 +100,12 @@ def test_options_that_do_not_fit_are_refused(files, tmp_path, options, error, me
     assert not (tmp_path / 'a.pth').exists()
 
 
+def test_a_result_is_named_as_what_it_is(files, tmp_path):
+    with pytest.raises(ConfigError, match=r'a \.pth is written here'):
+        _convert(files, tmp_path / 'a.safetensors')
+    assert not (tmp_path / 'a.safetensors').exists()
+
+
 def test_the_source_is_never_overwritten(files):
     before = (files / 'start.pth').read_bytes()
     with pytest.raises(ConfigError, match='is the source'):

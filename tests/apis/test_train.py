@@ -1,6 +1,5 @@
 """Whole trainings of the toy segmenter in this process, so that the stack is loaded once."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -127,41 +126,6 @@ def test_wrong_arguments_are_explained(config, tmp_path):
         train(config, tmp_path, cfg_options={'+train_dataloader.loader_workers': 3})
     with pytest.raises(ConfigError, match='RANK is not in the environment'):
         train(config, tmp_path, launcher='pytorch')
-
-
-class _Probe:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
-@pytest.mark.parametrize('use', ['load_from', 'resume', 'init_cfg'])
-def test_code_in_a_checkpoint_is_refused_however_it_is_loaded(config, tmp_path, use):
-    from isda_suite.checkpoint.errors import UnsafeCheckpointError
-
-    bad = tmp_path / 'bad.pth'
-    torch.save({'state_dict': {}, 'meta': _Probe(tmp_path / 'probe')}, bad)
-    options = {
-        'load_from': {'load_from': str(bad)},
-        'resume': {},
-        'init_cfg': {'+model.init_cfg.type': 'Pretrained', '+model.init_cfg.checkpoint': str(bad)},
-    }[use]
-    resume = bad if use == 'resume' else None
-    with pytest.raises(UnsafeCheckpointError, match='trust-checkpoint'):
-        train(config, tmp_path / 'w', resume=resume, cfg_options=options)
-    assert not (tmp_path / 'probe').exists()
-
-
-def test_text_of_a_configuration_in_a_checkpoint_is_not_run(trained, config, tmp_path):
-    content = torch.load(f'{trained.work_dir}/iter_2.pth', weights_only=False)
-    content['meta']['config'] = f'import os\nos.mkdir({str(tmp_path / "probe")!r})'
-    torch.save(content, tmp_path / 'bad.pth')
-    assert train(config, tmp_path / 'w', resume=tmp_path / 'bad.pth').iter == 4
-    assert not (tmp_path / 'probe').exists()
 
 
 def test_a_strategy_of_the_flexible_runner_trains(trained, config, tmp_path):

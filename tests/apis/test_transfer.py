@@ -39,6 +39,7 @@ def test_a_whole_file_arrives_in_the_end(address, tmp_path, fault):
         ('missing', {}, '404'),
         ('cut', {}, r'ended after \d+ of \d+ bytes.*2 tries.*goes on'),
         ('slow', {}, 'timed out'),
+        ('elsewhere', {}, 'only https'),
         ('good', {'digest': 'sha256:' + '0' * 64}, 'hash sha256:.*expected sha256:000'),
         ('good', {'size': 7}, 'sends 100000 bytes, expected 7'),
         ('good', {'size': 200_000}, '100000 bytes, expected 200000'),

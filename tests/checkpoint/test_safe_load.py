@@ -1,6 +1,4 @@
 import argparse
-import sys
-import types
 
 import numpy as np
 import pytest
@@ -132,20 +130,6 @@ def test_texts_of_configs_are_kept_where_nothing_runs_them(tmp_path):
     got = load_file(tmp_path / 'a.pth')
     assert got['meta'] == {'epoch': 1, 'config_text': text}
     assert got['message_hub'] == {'runtime_info': {'iter': 3}, 'resumed_keys': {}}
-
-
-def test_safetensors_go_to_their_own_reader(tmp_path, monkeypatch):
-    file = tmp_path / 'a.safetensors'
-    file.write_bytes(b'x')
-    monkeypatch.setitem(sys.modules, 'safetensors', None)
-    monkeypatch.setitem(sys.modules, 'safetensors.torch', None)
-    with pytest.raises(CheckpointError, match='pip install safetensors'):
-        load_file(file)
-    reader = types.ModuleType('safetensors.torch')
-    reader.load_file = lambda path, device: {'weight': torch.ones(1)}
-    monkeypatch.setitem(sys.modules, 'safetensors', types.ModuleType('safetensors'))
-    monkeypatch.setitem(sys.modules, 'safetensors.torch', reader)
-    assert load_file(file)['state_dict'].keys() == {'weight'}
 
 
 def test_trust_does_not_run_texts_of_configs(tmp_path):

@@ -5,7 +5,6 @@ own beside this one.
 """
 
 import json
-import os
 
 import cv2
 import numpy as np
@@ -16,16 +15,6 @@ from tests.engine.toy import ToySegmenter, write_coco, write_config
 from tests.tools.in_process import call_tool
 
 TRAIN = 'annotations/instances_train.json'
-
-
-class Probe:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.fixture
@@ -191,21 +180,6 @@ def test_a_batch_without_objects_trains(tool, data, tmp_path):
     change_json(data, lambda c: c['annotations'].clear())
     assert tool('tools/train.py', extra='train_dataloader["dataset"]["filter_cfg"] = None')[0] == 0
     assert (tmp_path / 'w/iter_4.pth').is_file()
-
-
-def test_a_checkpoint_with_code_is_refused_by_every_tool(tool, tmp_path):
-    save_weights(tmp_path / 'bad.pth', meta=Probe(tmp_path / 'probe'))
-    for arguments in (
-        ('tools/test.py', 'bad.pth'),
-        ('tools/train.py', '--resume', 'bad.pth'),
-        ('tools/train.py', '--cfg-options', 'load_from=bad.pth'),
-    ):
-        code, said = tool(*arguments)
-        assert code == 2
-        assert 'bad.pth was not loaded' in said and '--trust-checkpoint' in said
-    assert not (tmp_path / 'probe').exists()
-    assert tool('tools/test.py', 'bad.pth', '--trust-checkpoint')[0] in (0, 2)
-    assert (tmp_path / 'probe').exists(), 'the probe is alive'
 
 
 def test_a_checkpoint_of_another_model_or_class_count_is_refused(tool, tmp_path):

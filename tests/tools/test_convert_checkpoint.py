@@ -3,7 +3,6 @@ import torch
 
 from isda_suite.apis.model import build_model
 from tests.apis.tiny_isda import start_checkpoint, write_isda_config
-from tests.checkpoint.probes import write_probes
 from tests.tools.in_process import call_tool
 from tests.tools.running import run_python
 
@@ -56,15 +55,3 @@ def test_faults_end_with_code_2_and_write_nothing(files, tmp_path, monkeypatch, 
         errors = capsys.readouterr().err
         assert message in errors and 'Traceback' not in errors
     assert not out.exists()
-
-
-def test_code_in_the_source_is_refused_unless_trusted(tmp_path, monkeypatch, capsys):
-    trace = tmp_path / 'ran'
-    out = tmp_path / 'out.pth'
-    probe = write_probes(tmp_path, trace)[0]
-    assert call_tool(monkeypatch, TOOL, probe, out, '--method', 'isda') == 2
-    assert '--trust-checkpoint' in capsys.readouterr().err
-    assert not trace.exists() and not out.exists()
-    command = [probe, out, '--method', 'isda', '--trust-checkpoint']
-    assert call_tool(monkeypatch, TOOL, *command) == 2  # its names fit no style
-    assert trace.exists() and 'none of the known styles' in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """The download command against a local server."""
 
+import functools
 import hashlib
 import io
 import runpy
@@ -111,3 +112,46 @@ def test_a_file_that_was_there_before_is_checked_not_replaced(tmp_path):
     errors = download_all([source], tmp_path, DownloadOptions(transfer=QUICK))
     assert 'move it away' in str(errors['notes.txt'])
     assert (tmp_path / 'notes.txt').read_text() == 'mine'
+
+
+@pytest.mark.parametrize('content', ['{"notes.txt": {"url"', '[1, 2]'])
+def test_a_lock_file_that_cannot_be_read_is_named(tiny, monkeypatch, tmp_path, capsys, content):
+    (tmp_path / LOCK_NAME).write_text(content)
+    assert _run(monkeypatch, '--dataset-name', 'tiny', '--save-dir', tmp_path) == 1
+    said = capsys.readouterr().err
+    assert LOCK_NAME in said and 'repair or remove it' in said and 'Traceback' not in said
+    assert (tmp_path / LOCK_NAME).read_text() == content
+
+
+@pytest.mark.parametrize(
+    ('fault', 'failed'),
+    [('cut', [*FILES]), ('missing', [*FILES]), ('slow', ['images.zip'])],  # too long to get through
+)
+def test_every_file_has_an_error_of_its_own(tiny, monkeypatch, tmp_path, capsys, fault, failed):
+    once = functools.partial(TransferOptions, num_tries=1)
+    monkeypatch.setattr('isda_suite.apis.transfer.TransferOptions', once)
+    with running_server(FILES) as (address, _):
+        arguments = ['--dataset-name', 'tiny', '--save-dir', tmp_path, '--allow-http']
+        arguments += ['--base-url', f'{address}/{fault}', '--timeout-s', '0.4']
+        assert _run(monkeypatch, *arguments) == 1
+    captured = capsys.readouterr()
+    assert all(f'failed: {name}: {address}/{fault}/{name}: ' in captured.err for name in failed)
+    assert f'{2 - len(failed)} of 2 files' in captured.out
+    assert not any((tmp_path / name).exists() for name in failed)
+
+
+def test_another_file_than_the_table_says_is_refused(tiny, monkeypatch, tmp_path, capsys):
+    other = bytearray(ARCHIVE)
+    other[40] ^= 1
+    with running_server({**FILES, 'images.zip': bytes(other)}) as (address, _):
+        arguments = ['--dataset-name', 'tiny', '--save-dir', tmp_path, '--allow-http', '--unzip']
+        assert _run(monkeypatch, *arguments, '--base-url', f'{address}/good') == 1
+    said = capsys.readouterr().err
+    assert 'failed: images.zip: ' in said and 'hash md5:' in said
+    assert [path.name for path in tmp_path.iterdir() if path.name != LOCK_NAME] == ['notes.txt']
+
+
+def test_plain_http_is_refused(tiny, monkeypatch, tmp_path, capsys):
+    arguments = ['--dataset-name', 'tiny', '--save-dir', tmp_path]
+    assert _run(monkeypatch, *arguments, '--base-url', 'http://127.0.0.1:9') == 1
+    assert capsys.readouterr().err.count('only https is allowed') == 2

@@ -5,7 +5,6 @@ import torch
 
 from isda_suite.apis.model import load_model
 from tests.apis.tiny_models import write_config
-from tests.checkpoint.probes import write_probes
 from tests.tools.in_process import call_tool
 from tests.tools.running import run_python
 
@@ -60,8 +59,3 @@ def test_weights_are_checked(tmp_path, monkeypatch, capsys):
     torch.save({'state_dict': other.state_dict()}, tmp_path / 'other.pth')
     assert call_tool(monkeypatch, TOOL, config, tmp_path / 'other.pth', *SIZE) == 2
     assert '7 outputs in the checkpoint and 3 in the model' in capsys.readouterr().err
-    trace = tmp_path / 'ran'
-    for probe in write_probes(tmp_path, trace)[:2]:
-        assert call_tool(monkeypatch, TOOL, config, probe, *SIZE) == 2
-        assert '--trust-checkpoint' in capsys.readouterr().err
-    assert not trace.exists()

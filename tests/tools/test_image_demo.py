@@ -5,7 +5,6 @@ import torch
 
 from isda_suite.apis.model import load_model
 from tests.apis.tiny_models import write_config, write_image
-from tests.checkpoint.probes import write_probes
 from tests.tools.in_process import call_tool
 from tests.tools.running import run_python
 
@@ -73,12 +72,3 @@ def test_images_of_the_same_name_get_pictures_of_their_own(files, tmp_path, monk
     arguments = [tmp_path / '*' / '*.png', files / 'tiny.py', files / 'tiny.pth', '--device', 'cpu']
     assert call_tool(monkeypatch, TOOL, *arguments, '--out-dir', tmp_path / 'out') == 0
     assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == ['1_same.png', 'same.png']
-
-
-def test_code_in_the_checkpoint_is_refused(files, tmp_path, monkeypatch, capsys):
-    trace = tmp_path / 'ran'
-    for probe in write_probes(tmp_path, trace)[:2]:
-        arguments = [files / 'images', files / 'tiny.py', probe, '--out-dir', tmp_path / 'out']
-        assert call_tool(monkeypatch, TOOL, *arguments) == 2
-        assert '--trust-checkpoint' in capsys.readouterr().err
-    assert not trace.exists() and not (tmp_path / 'out').exists()

@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from isda_suite.engine.exit_codes import run_tool
+from isda_suite.engine.exit_codes import DONE, FAILED, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,7 +48,7 @@ def main() -> int:
 
     from isda_suite.apis.dataset_sources import SOURCES
     from isda_suite.apis.download import DownloadOptions, download_all
-    from isda_suite.apis.transfer import TransferOptions
+    from isda_suite.apis.transfer import DownloadError, TransferOptions
 
     dataset = SOURCES[args.dataset_name]
     sources = dataset.files
@@ -63,13 +63,17 @@ def main() -> int:
         threads=args.threads,
         transfer=TransferOptions(allow_http=args.allow_http, timeout_s=args.timeout_s),
     )
-    errors = download_all(sources, folder, options)
+    try:
+        errors = download_all(sources, folder, options)
+    except DownloadError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return FAILED
     for name, error in errors.items():
         print(f'failed: {name}: {error}', file=sys.stderr)
     print(
         f'{len(sources) - len(errors)} of {len(sources)} files of {args.dataset_name} in {folder}'
     )
-    return 1 if errors else 0
+    return FAILED if errors else DONE
 
 
 if __name__ == '__main__':
