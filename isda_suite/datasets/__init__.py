@@ -1,6 +1,17 @@
 """Readers of data sets, checks of annotations and the generated sample."""
 
 from .coco_instance import CocoInstanceDataset
+from .deepglobe import DeepGlobeDataset
 from .errors import DataError
+from .inria_aerial import InriaAerialDataset
+from .semantic import SemanticDataset
+from .youtube_vis import YouTubeVISInstanceDataset
 
-__all__ = ['CocoInstanceDataset', 'DataError']
+__all__ = [
+    'CocoInstanceDataset',
+    'DataError',
+    'DeepGlobeDataset',
+    'InriaAerialDataset',
+    'SemanticDataset',
+    'YouTubeVISInstanceDataset',
+]

@@ -1,5 +1,8 @@
 """What training does with images that cannot be read."""
 
+from collections.abc import Callable
+from typing import Any
+
 from mmengine.logging import print_log
 
 from .errors import DataError
@@ -14,16 +17,41 @@ class BadImages:
 
     Args:
         choice: ``'stop'`` ends at the first one, ``'skip'`` takes another image instead.
+        samples: What an index of the data set stands for, in messages.
 
     Raises:
         ValueError: for another choice.
     """
 
-    def __init__(self, choice: str) -> None:
+    def __init__(self, choice: str, samples: str = 'images') -> None:
         if choice not in CHOICES:
             raise ValueError(f'bad_images: expected one of {CHOICES}, got {choice!r}')
         self.choice = choice
+        self.samples = samples
         self._faults: dict[int, str] = {}
+
+    def load(self, load: Callable[[int], Any], index: int, total: int, test_mode: bool) -> Any:
+        """Load a sample; in training a bad image is taken note of.
+
+        Args:
+            load: Gives the sample of an index.
+            index: The index.
+            total: Images of the data set.
+            test_mode: Whether results are measured, so that no image may be left out.
+
+        Returns:
+            The sample; ``None`` asks for another one.
+
+        Raises:
+            DataError: as for :meth:`note`; in tests for the first bad image.
+        """
+        try:
+            return load(index)
+        except DataError as error:
+            if test_mode:
+                raise
+            self.note(index, error, total)
+            return None
 
     def note(self, index: int, error: DataError, total: int) -> None:
         """Take note of a bad image.
@@ -48,6 +76,6 @@ class BadImages:
         if count > max(1, MAX_SHARE * total):
             shown = '; '.join(list(self._faults.values())[:_SHOWN])
             raise DataError(
-                f'{count} of {total} images cannot be read, more than {MAX_SHARE:.1%}: {shown}. '
-                'Repair or remove them (tools/check_dataset.py --images reads every file)'
+                f'{count} of {total} {self.samples} cannot be read, more than {MAX_SHARE:.1%}: '
+                f'{shown}. Repair or remove them (tools/check_dataset.py --images reads every file)'
             )

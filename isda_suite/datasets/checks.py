@@ -1,21 +1,24 @@
 """Check data sets named by a config: annotations in seconds, image bytes on request.
 
-Every format has its own module (``coco_checks``); :data:`CHECKS` says which data set class it
-serves. All report through :class:`~isda_suite.datasets.report.Report`.
+Every format has its own module (``coco_checks``, ``segmentation_checks``); :data:`CHECKS` says
+which data set class it serves. All report through :class:`~isda_suite.datasets.report.Report`.
 """
 
 import importlib.util
 import os.path
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from .coco_checks import Expectation, check_coco
+from .coco_entries import read_entries
 from .coco_file import category_problems, class_names, read_coco
 from .errors import DataError
-from .image_file import check_size, missing_image, read_image
+from .image_checks import check_images, frame_place
+from .image_file import missing_image
 from .report import Report
+from .segmentation_checks import check_segmentation
+from .youtube_vis_file import frames_of
 
 _NUM_PROBED_IMAGES = 50
 DataConfig = dict[str, Any]
@@ -23,30 +26,38 @@ DataConfig = dict[str, Any]
 
 def _check_coco_instances(dataset: Any) -> Report:
     content, report = dataset.check()
-    _probe_images(content['images'], dataset.data_prefix.get('img', ''), report)
+    _probe_images(content['images'], _image_folder(dataset), report)
     return report
 
 
 def _check_stock_coco(dataset: Any) -> Report:
     """Check for mmdet's own reader, which takes the categories in the json's order."""
-    content = read_coco(dataset.ann_file)
+    content = read_entries(dataset.ann_file)
     classes = tuple(dataset.metainfo['classes'])
     report = check_coco(content, _expectation_of(dataset, classes))
     in_file = tuple(str(one.get('name')) for one in content['categories'])
     if set(classes) <= set(in_file) and classes != tuple(n for n in in_file if n in classes):
         report.add(
-            'mmdet.CocoDataset takes the categories in the order of the json, so labels would be '
-            'swapped: use isda_suite.CocoInstanceDataset, which maps them by name',
+            'mmdet takes the categories in the order of the json, so labels would be swapped: use '
+            'isda_suite.CocoInstanceDataset, or for videos isda_suite.YouTubeVISInstanceDataset '
+            'with the published file; they map them by name',
             f'json: {in_file[:5]}, config: {classes[:5]}',
             fatal=True,
         )
-    _probe_images(content['images'], dataset.data_prefix.get('img', ''), report)
+    _probe_images(content['images'], _image_folder(dataset), report)
+    return report
+
+
+def _check_youtube_vis(dataset: Any) -> Report:
+    content, report = dataset.check()
+    frames = list(frames_of(content['videos']))
+    _probe_images(frames, _image_folder(dataset), report)
     return report
 
 
 def _check_lvis(dataset: Any) -> Report:
     """Check LVIS: images are named by the end of their address, labels follow the ids."""
-    content = read_coco(dataset.ann_file)
+    content = read_entries(dataset.ann_file)
     for image in content['images']:
         if image.get('coco_url') and not image.get('file_name'):
             image['file_name'] = '/'.join(image['coco_url'].split('/')[-2:])
@@ -56,8 +67,14 @@ def _check_lvis(dataset: Any) -> Report:
         report.add(f'{found} categories in the json, {known} in the data set class', fatal=True)
     if importlib.util.find_spec('lvis') is None:
         report.add('mmdet reads LVIS with the package lvis: pip install lvis', fatal=True)
-    _probe_images(content['images'], dataset.data_prefix.get('img', ''), report)
+    _probe_images(content['images'], _image_folder(dataset), report)
     return report
+
+
+def _image_folder(dataset: Any) -> str:
+    # mmdet's readers of videos have a key of their own.
+    prefix = dataset.data_prefix
+    return str(prefix.get('img') or prefix.get('img_path') or '')
 
 
 def _expectation_of(dataset: Any, classes: tuple[str, ...] | None) -> Expectation:
@@ -66,7 +83,7 @@ def _expectation_of(dataset: Any, classes: tuple[str, ...] | None) -> Expectatio
         ann_file=str(dataset.ann_file),
         classes=classes,
         root=str(dataset.data_root or ''),
-        img_prefix=str(dataset.data_prefix.get('img', '')),
+        img_prefix=_image_folder(dataset),
         needs_annotations=not dataset.test_mode,
         filter_empty=bool(filters.get('filter_empty_gt')) and not dataset.test_mode,
         min_size=0 if dataset.test_mode else int(filters.get('min_size', 0)),
@@ -78,17 +95,20 @@ CHECKS: dict[str, Callable[[Any], Report]] = {
     'CocoInstanceDataset': _check_coco_instances,
     'LVISV05Dataset': _check_lvis,
     'CocoDataset': _check_stock_coco,
+    'BaseSegDataset': check_segmentation,
+    'YouTubeVISInstanceDataset': _check_youtube_vis,
+    'YouTubeVISDataset': _check_stock_coco,
 }
 
 
 def _probe_images(images: list[Any], prefix: str, report: Report) -> None:
     """Look for some images, spread over the file: a wrong folder is found at once."""
-    named = [image['file_name'] for image in images if image.get('file_name')]
+    named = [image for image in images if isinstance(image.get('file_name'), str)]
     step = max(1, len(named) // _NUM_PROBED_IMAGES)
-    for name in named[::step]:
-        path = os.path.join(prefix, name)
+    for image in named[::step]:
+        path = os.path.join(prefix, image['file_name'])
         if '://' not in path and not os.path.isfile(path):
-            report.add('image missing', str(missing_image(path)), fatal=True)
+            report.add('image missing', f'{frame_place(image)}{missing_image(path)}', fatal=True)
 
 
 def _leaves(dataset_cfg: DataConfig) -> list[DataConfig]:
@@ -108,7 +128,13 @@ def _build(dataset_cfg: DataConfig) -> Any:
 
     # Unprefixed names are mmdet's unless a config has set another scope.
     scope = {} if DefaultScope.get_current_instance() else {'_scope_': 'mmdet'}
-    return DATASETS.build({**scope, **dataset_cfg, 'lazy_init': True, 'pipeline': []})
+    try:
+        return DATASETS.build({**scope, **dataset_cfg, 'lazy_init': True, 'pipeline': []})
+    except DataError:
+        raise
+    except (ValueError, AssertionError) as error:
+        # Libraries refuse a class that they do not know, or a missing one, in this way.
+        raise DataError(f'the data set {dataset_cfg["type"]} cannot be made: {error}') from error
 
 
 def inspect_dataset(
@@ -174,52 +200,9 @@ def category_names(ann_file: str | Path) -> list[str]:
         FileNotFoundError: if there is no such file.
         DataError: if it is not a COCO json or a category has no id or name.
     """
-    categories = read_coco(ann_file)['categories']
+    keep_nothing = {'annotations': lambda annotation: None}
+    categories = read_coco(ann_file, keep_nothing)['categories']
     problems = category_problems(categories, None)
     if problems:
         raise DataError('\n'.join([f'{ann_file}: classes do not fit', *problems[:5]]))
     return list(class_names(categories))
-
-
-def check_images(dataset: Any, progress: bool = False) -> Report:
-    """Decode every image of a loaded data set and compare its size with the annotations.
-
-    Args:
-        dataset: The data set; its records hold ``img_path``, ``height`` and ``width``.
-        progress: Whether to show a progress bar.
-
-    Returns:
-        A report; missing, broken and wrongly sized images are fatal.
-    """
-    from tqdm import tqdm
-
-    report = Report(str(dataset.ann_file))
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        infos = (dataset.get_data_info(index) for index in range(len(dataset)))
-        results = pool.map(_look_at_image, infos)
-        for faults in tqdm(results, 'images', len(dataset), unit='img', disable=not progress):
-            for title, example, fatal in faults:
-                report.add(title, example, fatal)
-    report.facts['images decoded'] = len(dataset)
-    return report
-
-
-def _look_at_image(info: DataConfig) -> list[tuple[str, str, bool]]:
-    import cv2
-
-    path = info['img_path']
-    try:
-        image = read_image(path, cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
-    except DataError as error:
-        title = 'image broken' if os.path.isfile(path) else 'image missing'
-        return [(title, str(error), True)]
-    faults = []
-    try:
-        check_size(path, image.shape[:2], (info['height'], info['width']))
-    except DataError as error:
-        faults.append(('image of another size than annotated', str(error), True))
-    if image.dtype != 'uint8':
-        faults.append((f'image with {image.dtype} values: read as 8 bit', path, False))
-    if image.ndim == 3 and image.shape[2] == 4:
-        faults.append(('image with transparency: read without it', path, False))
-    return faults

@@ -7,14 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .coco_file import (
-    Json,
-    Verdict,
-    category_problems,
-    class_names,
-    judge,
-    labels_by_name,
-)
+from .coco_entries import Entry, entries_of
+from .coco_file import Json, Verdict, category_problems, class_names, labels_by_name
 from .report import Report
 
 _MAX_ORPHAN_SHARE = 0.01
@@ -49,7 +43,8 @@ def check_coco(content: Json, expected: Expectation) -> Report:
     """Check a COCO annotation file.
 
     Args:
-        content: The file, as :func:`~isda_suite.datasets.coco_file.read_coco` gives it.
+        content: The file, whole or, which takes less memory, as
+            :func:`~isda_suite.datasets.coco_entries.read_entries` gives it.
         expected: What the data set wants of it.
 
     Returns:
@@ -69,11 +64,11 @@ def check_coco(content: Json, expected: Expectation) -> Report:
         if expected.needs_annotations:
             report.add('the file has no list "annotations"', fatal=True)
         return report
-    if report.fatal:
-        # Without sound ids every annotation would look orphaned.
-        _check_ids(annotations, report)
-        return report
-    _check_annotations(content, annotations, images, expected, report)
+    entries = entries_of(annotations)
+    sound = not report.fatal  # without sound ids every annotation would look orphaned
+    _check_ids(entries, report)
+    if sound:
+        _check_annotations(content, entries, images, expected, report)
     return report
 
 
@@ -122,12 +117,12 @@ def _check_images(images: list[Json], expected: Expectation, report: Report) -> 
     return by_id
 
 
-def _check_ids(annotations: list[Json], report: Report) -> None:
-    for index, annotation in enumerate(annotations):
-        if annotation.get('id') is None:
+def _check_ids(entries: list[Entry], report: Report) -> None:
+    for index, entry in enumerate(entries):
+        if entry.identity is None:
             report.add('annotation without id', f'annotations[{index}]', fatal=True)
-    counts = Counter(one['id'] for one in annotations if one.get('id') is not None)
-    if len(counts) < len(annotations):
+    counts = Counter(one.identity for one in entries if one.identity is not None)
+    if len(counts) < len(entries):
         for identity, count in counts.items():
             if count > 1:
                 report.add(
@@ -139,27 +134,26 @@ def _check_ids(annotations: list[Json], report: Report) -> None:
 
 def _check_annotations(
     content: Json,
-    annotations: list[Json],
+    entries: list[Entry],
     images: dict[Any, Json],
     expected: Expectation,
     report: Report,
 ) -> None:
-    _check_ids(annotations, report)
     names = {one['id']: str(one['name']) for one in content['categories']}
     classes = expected.classes or class_names(content['categories'])
     wanted = labels_by_name(content['categories'], classes)
     usable: Counter[Any] = Counter()
     orphans = unused = 0
-    for annotation in annotations:
-        image = images.get(annotation.get('image_id'))
-        place = _place(annotation, image)
-        if image is None or annotation.get('category_id') not in names:
+    for entry in entries:
+        image = images.get(entry.image_id)
+        place = _place(entry, image)
+        if image is None or entry.category_id not in names:
             orphans += 1
             what = 'absent image' if image is None else 'unknown category'
             report.add(f'annotation of an {what}: dropped', place())
-        elif annotation['category_id'] not in wanted:
+        elif entry.category_id not in wanted:
             unused += 1
-        elif _count_one(annotation, image, report, place):
+        elif _count_one(entry, image, report, place):
             usable[image['id']] += 1
     if unused:
         extra = sorted(set(names.values()) - set(classes))
@@ -168,10 +162,10 @@ def _check_annotations(
             ', '.join(extra[:20]),
             count=unused,
         )
-    if orphans > _MAX_ORPHAN_SHARE * len(annotations):
+    if orphans > _MAX_ORPHAN_SHARE * len(entries):
         report.add(
             'more than 1 % of the annotations belong to no image or category of the file',
-            f'{orphans} of {len(annotations)}',
+            f'{orphans} of {len(entries)}',
             fatal=True,
             count=orphans,
         )
@@ -179,20 +173,18 @@ def _check_annotations(
     _check_left(images, usable, expected, report)
 
 
-def _place(annotation: Json, image: Json | None) -> Callable[[], str]:
+def _place(entry: Entry, image: Json | None) -> Callable[[], str]:
     # A function, because nearly every annotation is fine and needs no text.
     def text() -> str:
         name = image['file_name'] if image else 'no such image'
-        return (
-            f'{name}, image id {annotation.get("image_id")}, annotation id {annotation.get("id")}'
-        )
+        return f'{name}, image id {entry.image_id}, annotation id {entry.identity}'
 
     return text
 
 
-def _count_one(annotation: Json, image: Json, report: Report, place: Callable[[], str]) -> bool:
+def _count_one(entry: Entry, image: Json, report: Report, place: Callable[[], str]) -> bool:
     """Count what is odd about an annotation; return whether it is a target."""
-    verdict, reason = judge(annotation, image['height'], image['width'])
+    verdict, reason, missing = entry.judgement(image)
     if verdict is Verdict.WRONG:
         report.add('mask does not fit the image', f'{place()}: {reason}', fatal=True)
     elif verdict is Verdict.CROWD:
@@ -200,9 +192,8 @@ def _count_one(annotation: Json, image: Json, report: Report, place: Callable[[]
     elif verdict is not Verdict.USE:
         report.add(f'{reason}: {verdict.value}', place())
     if verdict not in (Verdict.DROP, Verdict.WRONG):
-        for key in ('bbox', 'area'):
-            if annotation.get(key) is None:
-                report.add(f'annotation without {key}: computed from its mask', place())
+        for key in missing:
+            report.add(f'annotation without {key}: computed from its mask', place())
     return verdict is Verdict.USE
 
 

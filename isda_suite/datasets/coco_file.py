@@ -8,13 +8,14 @@ import gc
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from .errors import DataError
+from .json_stream import load_json
 
 Json = dict[str, Any]
 
@@ -44,8 +45,16 @@ def without_gc() -> Iterator[None]:
             gc.enable()
 
 
-def read_coco(path: str | Path) -> Json:
+def read_coco(path: str | Path, keep: Mapping[str, Callable[[Json], Any]] | None = None) -> Json:
     """Read a COCO annotation file.
+
+    Args:
+        path: The file.
+        keep: Key of a list of the file -> what is kept of an element of it. With such a function
+            the file is read piece by piece, and the list never stands in memory as a whole.
+
+    Returns:
+        The content of the file.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -58,7 +67,8 @@ def read_coco(path: str | Path) -> Json:
         )
     try:
         with without_gc():
-            content = json.loads(path.read_bytes())
+            # Where all of it is kept, the text is what little there is to save.
+            content = load_json(path, keep) if keep else json.loads(path.read_bytes())
     except ValueError as error:
         raise DataError(f'{path} is not a whole json file: {error}') from error
     for key in ('images', 'categories'):

@@ -12,6 +12,7 @@ from isda_suite.registry import DATASETS
 
 from .bad_images import BadImages
 from .coco_checks import Expectation, check_coco
+from .coco_entries import read_entries
 from .coco_file import (
     Json,
     Verdict,
@@ -22,7 +23,6 @@ from .coco_file import (
     with_box_and_area,
     without_gc,
 )
-from .errors import DataError
 from .report import Report
 
 #: What was asked of files that passed, and their time of change: training checks a file before
@@ -88,9 +88,13 @@ class CocoInstanceDataset(CocoDataset):
         )
 
     def check(self) -> tuple[Json, Report]:
-        """Read the annotation file and check it."""
+        """Read the annotation file and check it.
+
+        Returns:
+            The content of the file, of every annotation only what the check keeps, and the report.
+        """
         with get_local_path(self.ann_file, backend_args=self.backend_args) as local_path:
-            content = read_coco(local_path)
+            content = read_entries(local_path)
             mtime_ns = Path(local_path).stat().st_mtime_ns
         expected = self.expectation()
         report = check_coco(content, expected)
@@ -109,14 +113,15 @@ class CocoInstanceDataset(CocoDataset):
         self.cat2label = labels_by_name(categories, self._metainfo['classes'])
         self.cat_ids = list(self.cat2label)
         by_image = defaultdict(list)
-        for annotation in content.get('annotations', ()):
+        # Taken out of the content and of the dictionary: records replace what they were made of.
+        for annotation in content.pop('annotations', ()):
             by_image[annotation['image_id']].append(annotation)
         with without_gc():
             return [
                 self.parse_data_info(
                     {
                         'raw_img_info': {**image, 'img_id': image['id']},
-                        'raw_ann_info': self._usable(by_image[image['id']], image),
+                        'raw_ann_info': self._usable(by_image.pop(image['id'], []), image),
                     }
                 )
                 for image in content['images']
@@ -154,13 +159,7 @@ class CocoInstanceDataset(CocoDataset):
 
     def prepare_data(self, idx: int) -> Any:
         """Run the pipeline on an image; None asks for another one."""
-        try:
-            return super().prepare_data(idx)
-        except DataError as error:
-            if self.test_mode:
-                raise
-            self.bad_images.note(idx, error, len(self))
-            return None
+        return self.bad_images.load(super().prepare_data, idx, len(self), self.test_mode)
 
     def filter_data(self) -> list[dict[str, Any]]:
         """Leave out training images that are too small or have nothing to learn from."""

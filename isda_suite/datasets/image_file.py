@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 from .errors import DataError
 
 Array = NDArray[Any]
+#: What the decoders' own errors say of images they find too large -> what to tell.
+_TOO_LARGE = {
+    'CV_IO_MAX_IMAGE': 'OpenCV decodes (2^30 in all, 2^20 a side; OPENCV_IO_MAX_IMAGE_PIXELS, '
+    '_WIDTH and _HEIGHT in the environment raise that)',
+    'decompression bomb': 'Pillow decodes (PIL.Image.MAX_IMAGE_PIXELS raises that)',
+}
 _TEXT_STARTS = (b'<!doctype', b'<html', b'<?xml', b'<head', b'{"', b'version https://git-lfs')
 
 
@@ -20,8 +26,16 @@ def missing_image(path: str) -> DataError:
     return DataError(f'no image {path}{hint}: check data_root, data_prefix and file_name')
 
 
-def fault_of_content(content: bytes) -> str:
-    """Say what is probably wrong with bytes that are no image."""
+def fault_of_content(content: bytes, error: Exception | None = None) -> str:
+    """Say what is probably wrong with bytes that are no image.
+
+    Args:
+        content: The bytes.
+        error: What the decoder raised, if it did.
+    """
+    for sign, limit in _TOO_LARGE.items():
+        if sign in str(error):
+            return f'its header tells of more pixels than {limit}: cut it into tiles'
     if not content:
         return 'the file is empty (0 bytes)'
     if content[:64].lstrip().lower().startswith(_TEXT_STARTS):
@@ -43,33 +57,61 @@ def check_size(path: str, found_hw: Sequence[int], expected_hw: Sequence[int]) -
         )
 
 
-def read_image(path: str, flags: int | None = None) -> Array:
-    """Read an image from the disk as it is stored: rotation tags (EXIF) are ignored, as COCO does.
+def read_content(path: str) -> bytes:
+    """Read the bytes of an image from the disk.
+
+    Raises:
+        DataError: if there is no such file.
+    """
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise missing_image(path) from error
+
+
+def decode_image(content: bytes, path: str, flags: int | None = None) -> Array:
+    """Decode an image as it is stored: rotation tags (EXIF) are ignored, as COCO does.
 
     Args:
-        path: The file.
+        content: The file's bytes.
+        path: The file, for messages.
         flags: OpenCV's flags; ``None`` reads 8-bit BGR.
 
     Returns:
         (H, W, 3) uint8 BGR, or what ``flags`` asks for.
 
     Raises:
-        DataError: if the file is missing, empty, cut off or no image.
+        DataError: if the content is empty, cut off or no image.
     """
     import cv2
 
-    try:
-        content = Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise missing_image(path) from error
     if flags is None:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     image = None
-    if content:
-        image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags)
+    try:
+        if content:
+            image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags)
+    except cv2.error as error:
+        raise DataError(f'{path}: {fault_of_content(content, error)}') from error
     if image is None:
         raise DataError(f'{path}: {fault_of_content(content)}')
     return np.asarray(image)
+
+
+def read_image(path: str, flags: int | None = None) -> Array:
+    """Read an image from the disk.
+
+    Args:
+        path: The file.
+        flags: As for :func:`decode_image`.
+
+    Returns:
+        As :func:`decode_image`.
+
+    Raises:
+        DataError: if the file is missing, empty, cut off or no image.
+    """
+    return decode_image(read_content(path), path, flags)
 
 
 def read_as_predicted(path: str, size_hw: Sequence[int]) -> Array:

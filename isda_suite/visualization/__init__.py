@@ -1,12 +1,14 @@
-"""Pictures of instances, predictions beside ground truth, contact sheets."""
+"""Pictures of instances and class maps, predictions beside ground truth, contact sheets."""
 
 from .browsing import draw_samples
+from .class_maps import draw_class_map
 from .instances import InstanceVisualizer, draw_instances, draw_side_by_side, instances_of
 from .pictures import contact_sheet, save_picture
 
 __all__ = [
     'InstanceVisualizer',
     'contact_sheet',
+    'draw_class_map',
     'draw_instances',
     'draw_samples',
     'draw_side_by_side',

@@ -15,7 +15,8 @@ from .colours import Colour, class_colours
 from .pictures import beside, enlarged, with_caption, with_legend
 
 Array = NDArray[Any]
-_MIN_SIDE = 384
+#: Images with a shorter side are enlarged before drawing, so that labels fit.
+MIN_SIDE = 384
 
 
 @VISUALIZERS.register_module()
@@ -33,7 +34,7 @@ class InstanceVisualizer(DetLocalVisualizer):
     def __init__(
         self,
         name: str = 'visualizer',
-        min_side: int = _MIN_SIDE,
+        min_side: int = MIN_SIDE,
         with_boxes: bool = False,
         alpha: float = 0.5,
         **kwargs: Any,

@@ -2,5 +2,7 @@
 
 from .drop_empty_masks import DropEmptyMasks
 from .load_image import LoadImage
+from .load_labels import LoadSegLabels
+from .pack_labels import PackSegInputs
 
-__all__ = ['DropEmptyMasks', 'LoadImage']
+__all__ = ['DropEmptyMasks', 'LoadImage', 'LoadSegLabels', 'PackSegInputs']
