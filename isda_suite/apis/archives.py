@@ -1,17 +1,22 @@
 """Unpack archives from outside: nothing leaves the folder, nothing explodes, all or nothing."""
 
+import errno
 import platform
 import shutil
 import stat
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 _MAX_FILES = 1_000_000
 _MAX_GROWTH = 50
 _ALWAYS_ALLOWED = 64 * 2**20
+#: Errors that are no fault of the archive.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 SUFFIXES = ('.zip', '.tar', '.tar.gz', '.tgz', '.tar.xz', '.tar.bz2')
 
 
@@ -58,17 +63,31 @@ def extract(
     temporary = Path(tempfile.mkdtemp(prefix=f'.{archive.name}.unpack-', dir=folder))
     try:
         unpack = _unpack_zip if archive.suffix.lower() == '.zip' else _unpack_tar
-        try:
+        with _explained(archive):
             judge = _Judge(archive, max_files, max_bytes)
             count = unpack(archive, temporary, judge, progress)
-        except (zipfile.BadZipFile, tarfile.ReadError, EOFError) as error:
-            raise ValueError(f'{archive} is no whole archive: {error}') from error
-        except getattr(tarfile, 'FilterError', ()) as error:
-            raise UnsafeArchiveError(f'{archive}: refused: {error}') from error
         _move_into(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return count
+
+
+@contextmanager
+def _explained(archive: Path) -> Iterator[None]:
+    """Tell what is wrong with an archive; a damaged one can raise anything in its reader."""
+    try:
+        yield
+    except UnsafeArchiveError:
+        raise
+    except getattr(tarfile, 'FilterError', ()) as error:
+        raise UnsafeArchiveError(f'{archive}: refused: {error}') from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            raise
+        raise ValueError(
+            f'{archive} ({archive.stat().st_size} bytes) is no whole archive, or one of a kind '
+            f'that is not read ({type(error).__name__}: {error})'
+        ) from error
 
 
 class _Judge:

@@ -85,9 +85,8 @@ def load_pickled(path: str | Path, trust: bool = False) -> dict[str, Any]:
             f'checkpoint {file} was not loaded: it needs {error}, and only arrays are read from a '
             f'pickle. Only if you trust whoever made this file, give {TRUST_FLAG}'
         ) from None
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged pickle can raise anything
+    # A damaged pickle can raise anything, MemoryError too: it may tell of any size.
+    except Exception as error:
         raise CheckpointError(
             f'checkpoint {file} ({file.stat().st_size} bytes) cannot be read: it is cut off or no '
             f'pickle of arrays ({type(error).__name__}: {error})'

@@ -115,9 +115,9 @@ def load_stream(
         with _safe_globals(), warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'Detected pickle protocol')  # refused below anyway
             content = torch.load(stream, map_location=map_location, weights_only=not trust)
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged file can raise anything in the readers below
+    # A damaged file can raise anything in the readers below, MemoryError too: it may tell of any
+    # size.
+    except Exception as error:
         blocked = [] if trust else _blocked_objects(error, stream)
         if blocked:
             raise _unsafe(name, blocked) from error

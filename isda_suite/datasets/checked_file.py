@@ -11,8 +11,8 @@ from typing import Any
 from mmengine.fileio import get_local_path
 from mmengine.logging import print_log
 
+from .annotation_file import Json
 from .coco_checks import Expectation
-from .coco_file import Json
 from .report import Report
 
 Read = Callable[[str], Json]

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .annotation_file import Json, is_size, usable_id
 from .coco_entries import Entry, entries_of
-from .coco_file import Json, Verdict, category_problems, class_names, labels_by_name
+from .coco_file import Verdict, category_problems, class_names, labels_by_name
 from .report import Report
 
 _MAX_ORPHAN_SHARE = 0.01
@@ -94,10 +95,10 @@ def _folder_leaves_root(file_name: str, img_prefix: str, root: str) -> bool:
 def _check_images(images: list[Json], expected: Expectation, report: Report) -> dict[Any, Json]:
     by_id: dict[Any, Json] = {}
     for index, image in enumerate(images):
-        missing = [key for key in ('id', 'file_name', 'height', 'width') if image.get(key) is None]
+        missing = _missing_in(image)
         if missing:
             keys = ', '.join(missing)
-            report.add(f'image without {keys}', f'images[{index}]: {image}', fatal=True)
+            report.add(f'image without {keys}', f'images[{index}]: {str(image)[:200]}', fatal=True)
             continue
         name = image['file_name']
         if image['id'] in by_id:
@@ -115,6 +116,16 @@ def _check_images(images: list[Json], expected: Expectation, report: Report) -> 
                 fatal=True,
             )
     return by_id
+
+
+def _missing_in(image: Json) -> list[str]:
+    usable = {
+        'id': usable_id(image.get('id')) is not None,
+        'file_name': bool(image.get('file_name')) and isinstance(image['file_name'], str),
+        'height': is_size(image.get('height')),
+        'width': is_size(image.get('width')),
+    }
+    return [key for key, there in usable.items() if not there]
 
 
 def _check_ids(entries: list[Entry], report: Report) -> None:

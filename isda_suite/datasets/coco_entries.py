@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .coco_file import Json, Verdict, judge, read_coco, rle_length, without_gc
+from .annotation_file import Json, usable_id, without_gc
+from .coco_file import Verdict, judge, read_coco, rle_length
 
 _CAN_BE_COMPUTED = ('bbox', 'area')
 
@@ -77,16 +78,15 @@ def read_entries(path: str | Path) -> Json:
     def keep_image(image: Json) -> Json:
         # The decoder shares equal keys only within a call, and here every image is one.
         image = {sys.intern(key): value for key, value in image.items()}
-        images[image.get('id')] = image
+        images[usable_id(image.get('id'))] = image
         return image
 
     def keep_entry(annotation: Json) -> Entry:
         known: Judgement | Json
         try:
             known = _judgement(annotation, images[annotation['image_id']])
-        except (KeyError, TypeError, OverflowError):
-            # Its image is absent, so far or for good, or a value is of a type that does not belong
-            # there, which matters only if the check gets that far.
+        except (KeyError, TypeError):
+            # Its image is absent, so far or for good, or has no size.
             known = shrink(annotation)
         return _entry(annotation, known)
 
@@ -129,7 +129,8 @@ def _extent(polygon: Any) -> Any:
 
 def _entry(annotation: Json, known: Judgement | Json) -> Entry:
     get = annotation.get
-    return Entry(get('id'), get('image_id'), get('category_id'), known)
+    image_id, category_id = usable_id(get('image_id')), usable_id(get('category_id'))
+    return Entry(usable_id(get('id')), image_id, category_id, known)
 
 
 def _judgement(annotation: Json, image: Json) -> Judgement:

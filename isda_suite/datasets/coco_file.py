@@ -4,20 +4,18 @@ The reader and the checks share these functions, so they cannot disagree about w
 """
 
 import difflib
-import gc
-import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from .errors import DataError
-from .json_stream import load_json
+from .annotation_file import Json, Keep, read_annotation_file, usable_id
 
-Json = dict[str, Any]
+#: How far a polygon may reach out of its image, in sides of it. Drawing one takes memory and time
+#: by its length.
+_MAX_REACH = 10
 
 
 class Verdict(Enum):
@@ -30,66 +28,34 @@ class Verdict(Enum):
     WRONG = 'cannot be used'
 
 
-@contextmanager
-def without_gc() -> Iterator[None]:
-    """Pause the garbage collector while millions of small objects are made.
-
-    It would search them over and over and find nothing.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def read_coco(path: str | Path, keep: Mapping[str, Callable[[Json], Any]] | None = None) -> Json:
+def read_coco(path: str | Path, keep: Mapping[str, Keep] | None = None) -> Json:
     """Read a COCO annotation file.
 
     Args:
         path: The file.
-        keep: Key of a list of the file -> what is kept of an element of it. With such a function
-            the file is read piece by piece, and the list never stands in memory as a whole.
-
-    Returns:
-        The content of the file.
+        keep: As for :func:`~isda_suite.datasets.annotation_file.read_annotation_file`.
 
     Raises:
         FileNotFoundError: if there is no such file.
         DataError: if it is not a COCO json.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'no annotation file {path} (seen from {Path.cwd()}): check data_root and ann_file'
-        )
-    try:
-        with without_gc():
-            # Where all of it is kept, the text is what little there is to save.
-            content = load_json(path, keep) if keep else json.loads(path.read_bytes())
-    except ValueError as error:
-        raise DataError(f'{path} is not a whole json file: {error}') from error
-    for key in ('images', 'categories'):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise DataError(
-                f'{path}: expected the COCO format, an object with the lists "images", '
-                f'"annotations" and "categories", but "{key}" is missing or no list'
-            )
-    return content
+    return read_annotation_file(path, 'COCO', ('images', 'categories'), keep)
 
 
 def class_names(categories: Sequence[Json]) -> tuple[str, ...]:
-    """Return the names of the json's categories, ordered by id."""
-    return tuple(str(one['name']) for one in sorted(categories, key=lambda one: one['id']))
+    """Return the names of the json's categories, ordered by id, numbers before texts."""
+
+    def place(category: Json) -> tuple[bool, Any]:
+        return isinstance(category['id'], str), category['id']
+
+    return tuple(str(one['name']) for one in sorted(categories, key=place))
 
 
 def category_problems(categories: Sequence[Json], classes: Sequence[str] | None) -> list[str]:
     """Return what keeps the classes of a config from being found in the json, one text each."""
-    without = [one for one in categories if 'id' not in one or 'name' not in one]
+    without = [one for one in categories if not _is_category(one)]
     if without:
-        return [f'category without id or name: {one}' for one in without]
+        return [f'category without id or name: {str(one)[:80]}' for one in without]
     problems = []
     for key in ('id', 'name'):
         counts = Counter(one[key] for one in categories)
@@ -108,6 +74,10 @@ def category_problems(categories: Sequence[Json], classes: Sequence[str] | None)
                 f'{len(names)} categories of the json; nearest: {", ".join(near)}'
             )
     return problems
+
+
+def _is_category(category: Json) -> bool:
+    return usable_id(category.get('id')) is not None and isinstance(category.get('name'), str | int)
 
 
 def labels_by_name(categories: Sequence[Json], classes: Sequence[str]) -> dict[int, int]:
@@ -133,10 +103,14 @@ def rle_length(counts: str | bytes | Sequence[int]) -> int:
             run two places before.
 
     Raises:
-        ValueError: if the text ends inside a number or a run is negative.
+        ValueError: if the text ends inside a number, or a run is negative or no whole number.
     """
     if not isinstance(counts, str | bytes):
-        return sum(counts) if all(run >= 0 for run in counts) else -1
+        if not all(isinstance(run, int) for run in counts):
+            raise ValueError('a run is no whole number')
+        if any(run < 0 for run in counts):
+            raise ValueError('a run is negative')
+        return sum(counts)
     data = counts.encode('ascii') if isinstance(counts, str) else counts
     total = before_last = last = value = shift = index = 0
     for character in data:
@@ -164,7 +138,7 @@ def rle_problem(segmentation: Json, height: int, width: int) -> str:
     size, counts = segmentation.get('size'), segmentation.get('counts')
     if not isinstance(size, list) or not isinstance(counts, str | bytes | list):
         return 'RLE without size or counts'
-    if list(size) != [height, width]:
+    if size != [height, width] or not all(isinstance(side, int) for side in size):
         return f'RLE size (h, w) = {tuple(size)} but the image is {(height, width)}'
     try:
         length = rle_length(counts)
@@ -186,6 +160,13 @@ def judge(annotation: Json, height: int, width: int) -> tuple[Verdict, str]:
     Returns:
         The verdict and its reason.
     """
+    try:
+        return _judge(annotation, height, width)
+    except (TypeError, ValueError, OverflowError) as error:
+        return Verdict.WRONG, f'segmentation, box or area of a wrong type: {error}'
+
+
+def _judge(annotation: Json, height: int, width: int) -> tuple[Verdict, str]:
     if annotation.get('ignore'):
         return Verdict.DROP, 'marked "ignore"'
     box = annotation.get('bbox')
@@ -206,6 +187,8 @@ def judge(annotation: Json, height: int, width: int) -> tuple[Verdict, str]:
         verdict = Verdict.WRONG if reason else Verdict.USE
     else:
         verdict, reason = _judge_polygons(segmentation, height, width)
+    if verdict is Verdict.IGNORE and box is None:
+        return Verdict.DROP, reason  # no box either, so it is nowhere
     if verdict is Verdict.USE and annotation.get('iscrowd'):
         return Verdict.CROWD, ''
     return verdict, reason
@@ -234,6 +217,9 @@ def _judge_polygons(polygons: Sequence[Any], height: int, width: int) -> tuple[V
         return Verdict.IGNORE, 'every polygon has under three points or an odd length'
     if not all(math.isfinite(sum(polygon)) for polygon in whole):
         return Verdict.DROP, 'polygon with a value that is not finite'
+    reach = _MAX_REACH * max(height, width)
+    if not all(-reach < min(polygon) and max(polygon) < reach for polygon in whole):
+        return Verdict.DROP, f'polygon that leaves the image by more than {_MAX_REACH} times'
     # Nearly every polygon starts inside; only for the others its extent is looked for.
     inside = any(0 < polygon[0] < width and 0 < polygon[1] < height for polygon in whole) or any(
         max(polygon[0::2]) > 0

@@ -1,33 +1,26 @@
 """Instances in COCO format, with categories mapped by name."""
 
 from collections import defaultdict
-from pathlib import Path
 from typing import Any, ClassVar
 
 from mmdet.datasets import CocoDataset
-from mmengine.fileio import get_local_path
-from mmengine.logging import print_log
 
 from isda_suite.registry import DATASETS
 
+from .annotation_file import Json, usable_id, without_gc
 from .bad_images import BadImages
+from .checked_file import check_file, read_checked
 from .coco_checks import Expectation, check_coco
 from .coco_entries import read_entries
 from .coco_file import (
-    Json,
     Verdict,
     class_names,
     judge,
     labels_by_name,
     read_coco,
     with_box_and_area,
-    without_gc,
 )
 from .report import Report
-
-#: What was asked of files that passed, and their time of change: training checks a file before
-#: the model is built and reads it afterwards; the second check would find the same.
-_PASSED: set[tuple[Expectation, int]] = set()
 
 
 @DATASETS.register_module()
@@ -93,18 +86,11 @@ class CocoInstanceDataset(CocoDataset):
         Returns:
             The content of the file, of every annotation only what the check keeps, and the report.
         """
-        with get_local_path(self.ann_file, backend_args=self.backend_args) as local_path:
-            content = read_entries(local_path)
-            mtime_ns = Path(local_path).stat().st_mtime_ns
-        expected = self.expectation()
-        report = check_coco(content, expected)
-        if not report.fatal:
-            _PASSED.add((expected, mtime_ns))
-        return content, report
+        return check_file(self.expectation(), self.backend_args, read_entries, check_coco)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read and check the annotation file; return one record an image."""
-        content = self._checked_content()
+        content = read_checked(self.expectation(), self.backend_args, read_coco, check_coco)
         categories = content['categories']
         if not self._metainfo.get('classes'):
             self._metainfo['classes'] = class_names(categories)
@@ -115,7 +101,7 @@ class CocoInstanceDataset(CocoDataset):
         by_image = defaultdict(list)
         # Taken out of the content and of the dictionary: records replace what they were made of.
         for annotation in content.pop('annotations', ()):
-            by_image[annotation['image_id']].append(annotation)
+            by_image[usable_id(annotation.get('image_id'))].append(annotation)
         with without_gc():
             return [
                 self.parse_data_info(
@@ -127,25 +113,12 @@ class CocoInstanceDataset(CocoDataset):
                 for image in content['images']
             ]
 
-    def _checked_content(self) -> Json:
-        """Read the file; check it unless it has passed in this process already."""
-        with get_local_path(self.ann_file, backend_args=self.backend_args) as local_path:
-            content = read_coco(local_path)
-            key = (self.expectation(), Path(local_path).stat().st_mtime_ns)
-        if key not in _PASSED:
-            report = check_coco(content, self.expectation())
-            report.raise_if_fatal()
-            if report.notes():
-                print_log(f'annotations: {report.notes()}', 'current', level=30)
-            _PASSED.add(key)
-        return content
-
     def _usable(self, annotations: list[Json], image: Json) -> list[Json]:
         """Return what stays of an image's annotations, in the form mmdet's parser expects."""
         kept = []
         height, width = image['height'], image['width']
         for annotation in annotations:
-            if annotation.get('category_id') not in self.cat2label:
+            if usable_id(annotation.get('category_id')) not in self.cat2label:
                 continue
             verdict, _ = judge(annotation, height, width)
             if verdict is Verdict.DROP:

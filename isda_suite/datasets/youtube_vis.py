@@ -9,10 +9,11 @@ from mmdet.datasets import BaseVideoDataset
 
 from isda_suite.registry import DATASETS
 
+from .annotation_file import Json, usable_id, without_gc
 from .bad_images import BadImages
 from .checked_file import check_file, read_checked
 from .coco_checks import Expectation
-from .coco_file import Json, Verdict, class_names, labels_by_name, with_box_and_area, without_gc
+from .coco_file import Verdict, class_names, labels_by_name, with_box_and_area
 from .report import Report
 from .youtube_vis_checks import check_youtube_vis
 from .youtube_vis_file import annotation_in_frame, frames_of, judge_frame, read_youtube_vis
@@ -96,8 +97,8 @@ class YouTubeVISInstanceDataset(BaseVideoDataset):
         self.cat_ids = list(self.cat2label)
         tracks = defaultdict(list)
         for track in content.get('annotations') or ():
-            if track.get('category_id') in self.cat2label:
-                tracks[track.get('video_id')].append(track)
+            if usable_id(track.get('category_id')) in self.cat2label:
+                tracks[usable_id(track.get('video_id'))].append(track)
         ids = itertools.count(1)
         with without_gc():
             return [

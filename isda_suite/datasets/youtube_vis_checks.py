@@ -3,13 +3,14 @@
 from collections import Counter
 from typing import Any
 
+from .annotation_file import Json, is_size, usable_id
 from .coco_checks import Expectation, leaves_root
-from .coco_file import Json, Verdict, category_problems
+from .coco_file import Verdict, category_problems
 from .report import Report
 from .youtube_vis_file import PER_FRAME, annotation_in_frame, frames_of, judge_frame
 
 _MAX_ORPHAN_SHARE = 0.01
-_VIDEO_KEYS = {'id': int | str, 'file_names': list, 'height': int, 'width': int, 'length': int}
+_VIDEO_KEYS = {'id': int | str, 'file_names': list, 'length': int}
 # mmdet keeps the ids of tracks as 32-bit numbers.
 _MAX_TRACK_ID = 2**31 - 1
 
@@ -74,13 +75,14 @@ def _check_videos(videos: list[Json], report: Report) -> dict[Any, Json]:
 
 
 def _id_of(video: Json) -> int | str | None:
-    identity = video.get('id')
-    return identity if isinstance(identity, int | str) else None
+    identity = usable_id(video.get('id'))
+    return None if isinstance(identity, float) else identity
 
 
 def _video_problem(video: Json) -> tuple[str, str]:
     """Return the title and detail of what is wrong with a video; empty if nothing is."""
     missing = [key for key, kind in _VIDEO_KEYS.items() if not isinstance(video.get(key), kind)]
+    missing += [key for key in ('height', 'width') if not is_size(video.get(key))]
     if missing:
         return f'video without {", ".join(missing)}', ''
     names, length = video['file_names'], video['length']
@@ -148,7 +150,9 @@ class _Tracks:
         self.tracks: list[Json] = content['annotations']
         self.video_ids = {_id_of(video) for video in content['videos']} - {None}
         self.videos = sound
-        self.names = {one.get('id'): str(one.get('name')) for one in content['categories']}
+        self.names = {
+            usable_id(one.get('id')): str(one.get('name')) for one in content['categories']
+        }
         self.classes = set(expected.classes or self.names.values())
         self.report = report
         self.unused: Counter[str] = Counter()
@@ -182,10 +186,10 @@ class _Tracks:
         return usable
 
     def _is_orphan(self, track: Json) -> bool:
-        absent = track.get('video_id') not in self.video_ids
-        if absent or track.get('category_id') not in self.names:
+        absent = usable_id(track.get('video_id')) not in self.video_ids
+        category = usable_id(track.get('category_id'))
+        if absent or category not in self.names:
             what = 'absent video' if absent else 'unknown category'
-            category = track.get('category_id')
             self.report.add(
                 f'annotation of an {what}: dropped', f'{_place(track)}, category id {category}'
             )

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .coco_file import Json, Verdict, judge, rle_length, with_box_and_area, without_gc
+from .annotation_file import Json, read_annotation_file
+from .coco_file import Verdict, judge, rle_length, with_box_and_area
 from .errors import DataError
-from .json_stream import load_json
 
 #: Lists of a track with an entry for each frame, and what an entry is called in COCO.
 PER_FRAME = {'segmentations': 'segmentation', 'bboxes': 'bbox', 'areas': 'area'}
@@ -28,41 +28,18 @@ def read_youtube_vis(path: str | Path) -> Json:
         FileNotFoundError: if there is no such file.
         DataError: if it is not a YouTube-VIS json.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f'no annotation file {path} (seen from {Path.cwd()}): check data_root and ann_file'
-        )
-    try:
-        with without_gc():
-            content = load_json(path, {'annotations': _with_whole_rles})
-    except ValueError as error:
-        raise DataError(f'{path} is not a whole json file: {error}') from error
-    _check_form(content, path)
-    return content
-
-
-def _check_form(content: Any, path: Path) -> None:
-    parts = content if isinstance(content, dict) else {}
-    if parts.get('images'):
+    lists = ('videos', 'categories')
+    content = read_annotation_file(path, 'YouTube-VIS', lists, {'annotations': _with_whole_rles})
+    if content.get('images'):
         raise DataError(
             f'{path} has a list "images", like COCO and the files mmdet converts: name the '
             'YouTube-VIS file it was made from'
         )
-    for key in ('videos', 'categories'):
-        if not isinstance(parts.get(key), list):
-            raise DataError(
-                f'{path}: expected the YouTube-VIS format, an object with the lists "videos", '
-                f'"annotations" and "categories", but "{key}" is missing or no list'
-            )
-    for key in ('videos', 'categories', 'annotations'):
-        for index, entry in enumerate(parts.get(key) or ()):
-            if not isinstance(entry, dict):
-                raise DataError(f'{path}: {key}[{index}] is no object, but {str(entry)[:40]!r}')
+    return content
 
 
-def _with_whole_rles(track: Any) -> Any:
-    masks = track.get('segmentations') if isinstance(track, dict) else None
+def _with_whole_rles(track: Json) -> Json:
+    masks = track.get('segmentations')
     if isinstance(masks, list):
         track['segmentations'] = [_compress_if_whole(mask) for mask in masks]
     return track
@@ -138,16 +115,11 @@ def judge_frame(annotation: Json, height: int, width: int) -> tuple[Verdict, str
         # Its runs were added up when it was read; one run of that length is quicker to judge.
         h, w = segmentation['size']
         annotation = {**annotation, 'segmentation': {'size': [h, w], 'counts': [h * w]}}
-    try:
-        verdict, reason = judge(annotation, height, width)
-    except (TypeError, ValueError) as error:
-        return Verdict.WRONG, f'segmentation, box or area of a wrong type: {error}'
+    verdict, reason = judge(annotation, height, width)
     if verdict in (Verdict.USE, Verdict.CROWD):
         mask = with_box_and_area({'segmentation': segmentation}, height, width)
         if not mask['area']:
             return Verdict.DROP, 'mask without a pixel'
-    if verdict is Verdict.IGNORE and annotation['bbox'] is None:
-        return Verdict.DROP, reason  # no box either, so it is nowhere
     return verdict, reason
 
 

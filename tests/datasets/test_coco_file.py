@@ -24,10 +24,10 @@ def test_long_runs_are_read():
     assert rle_length(rle['counts']) == 12_000_000
 
 
-def test_negative_runs_are_an_error():
-    assert rle_length([5, -5]) == -1
+@pytest.mark.parametrize('counts', [[5, -5], 'O'])
+def test_negative_runs_are_an_error(counts):
     with pytest.raises(ValueError, match='negative'):
-        rle_length('O')
+        rle_length(counts)
 
 
 def test_names_decide_about_labels():

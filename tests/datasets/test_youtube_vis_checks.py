@@ -161,7 +161,11 @@ def test_a_missing_file_or_another_kind_of_file_is_named(tmp_path):
         ('[]', '"videos" is missing'),
         ('{"videos": [], "categories": {}}', '"categories" is missing or no list'),
         ('{"videos": [{}, 7], "categories": []}', r"videos\[1\] is no object, but '7'"),
-        ('{"videos": [], "images": [{}]}', 'has a list "images".*YouTube-VIS file it was made'),
+        ('{"images": []}', '"videos" is missing or no list'),
+        (
+            '{"videos": [], "categories": [], "images": [{}]}',
+            'has a list "images".*YouTube-VIS file it was made',
+        ),
     ):
         (tmp_path / 'bad.json').write_text(text)
         with pytest.raises(DataError, match=message):
