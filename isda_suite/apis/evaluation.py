@@ -13,7 +13,8 @@ _COCO = {
 }
 _LVIS = {word: dict(type='mmdet.LVISMetric', metric=word) for word in ('segm', 'bbox')}
 _SEMANTIC = {
-    word: dict(type='mmseg.IoUMetric', iou_metrics=[word]) for word in ('mIoU', 'mDice', 'mFscore')
+    word: dict(type='isda_suite.IoUMetric', iou_metrics=[word])
+    for word in ('mIoU', 'mDice', 'mFscore')
 }
 _VIDEO = {
     'youtube_vis_ap': dict(
@@ -121,8 +122,9 @@ def _complete(
 ) -> dict[str, Any]:
     found = metric_class(metric)
     for other in configured:
-        if metric_class(other) is found:
-            metric = {**other, 'format_only': False, **metric}
+        if issubclass(found, metric_class(other)):  # ours take what those of mmdet and mmseg take
+            known = {key: value for key, value in other.items() if key in arguments_of(found)}
+            metric = {**known, 'format_only': False, **metric}
             if 'format_only' not in arguments_of(found):
                 metric.pop('format_only')
     given = [other['ann_file'] for other in configured if other.get('ann_file')]

@@ -11,6 +11,8 @@ from typing import Any
 from .errors import DataError
 from .json_stream import load_json
 
+#: OpenCV reads no longer side of an image.
+_MAX_SIDE = 2**20
 Json = dict[str, Any]
 Keep = Callable[[Json], Any]
 
@@ -74,7 +76,7 @@ def usable_id(value: Any) -> int | float | str | None:
 
 def is_size(value: Any) -> bool:
     """Say whether a value can be a height or a width in pixels."""
-    return isinstance(value, int) and value > 0
+    return isinstance(value, int) and 0 < value <= _MAX_SIDE
 
 
 def _of_objects(path: Path, key: str, keep: Keep) -> Keep:

@@ -185,6 +185,8 @@ def _judge(annotation: Json, height: int, width: int) -> tuple[Verdict, str]:
     if isinstance(segmentation, dict):
         reason = rle_problem(segmentation, height, width)
         verdict = Verdict.WRONG if reason else Verdict.USE
+    elif not isinstance(segmentation, list):
+        raise TypeError(f'neither RLE nor polygons: {str(segmentation)[:20]!r}')
     else:
         verdict, reason = _judge_polygons(segmentation, height, width)
     if verdict is Verdict.IGNORE and box is None:
@@ -204,15 +206,22 @@ def _box_problem(box: Sequence[float], height: int, width: int) -> str:
         return 'box smaller than one pixel'
     if min(x + w, width) <= max(x, 0) or min(y + h, height) <= max(y, 0):
         return 'box outside the image'
+    if max(map(abs, box)) > _MAX_REACH * max(height, width):
+        return f'box that leaves the image by more than {_MAX_REACH} times'
     return ''
 
 
-def _judge_polygons(polygons: Sequence[Any], height: int, width: int) -> tuple[Verdict, str]:
-    whole = [
+def _whole_polygons(polygons: Sequence[Any]) -> list[list[float]]:
+    """Return the polygons that have three points or more."""
+    return [
         polygon
         for polygon in polygons
         if isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0
     ]
+
+
+def _judge_polygons(polygons: Sequence[Any], height: int, width: int) -> tuple[Verdict, str]:
+    whole = _whole_polygons(polygons)
     if not whole:
         return Verdict.IGNORE, 'every polygon has under three points or an odd length'
     if not all(math.isfinite(sum(polygon)) for polygon in whole):
@@ -237,16 +246,17 @@ def with_box_and_area(annotation: Json, height: int, width: int) -> Json:
     """Return the annotation with a missing box or area computed from its mask."""
     if annotation.get('bbox') is not None and annotation.get('area') is not None:
         return annotation
-    if not annotation.get('segmentation'):
+    segmentation = annotation.get('segmentation')
+    if isinstance(segmentation, list):
+        segmentation = _whole_polygons(segmentation)
+    if not segmentation:
         *_, w, h = annotation['bbox']
         return {**annotation, 'area': w * h}
     from pycocotools import mask as coco_mask
 
-    segmentation = annotation['segmentation']
     rle = segmentation
     if isinstance(segmentation, list):
-        whole = [part for part in segmentation if len(part) >= 6 and len(part) % 2 == 0]
-        rle = coco_mask.merge(coco_mask.frPyObjects(whole, height, width))
+        rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
     elif isinstance(segmentation['counts'], list):
         rle = coco_mask.frPyObjects(segmentation, height, width)
     computed = {

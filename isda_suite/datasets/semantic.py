@@ -46,7 +46,7 @@ class SemanticDataset(BaseSegDataset):
 
     #: What ``--eval`` can be, and the metric that answers.
     evaluators: ClassVar[dict[str, dict[str, Any]]] = {
-        word: {'type': 'mmseg.IoUMetric', 'iou_metrics': [word]}
+        word: {'type': 'isda_suite.IoUMetric', 'iou_metrics': [word]}
         for word in ('mIoU', 'mDice', 'mFscore')
     }
     #: First part of the names of published lists, in ``splits/``.

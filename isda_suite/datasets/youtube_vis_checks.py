@@ -188,7 +188,7 @@ class _Tracks:
     def _is_orphan(self, track: Json) -> bool:
         absent = usable_id(track.get('video_id')) not in self.video_ids
         category = usable_id(track.get('category_id'))
-        if absent or category not in self.names:
+        if absent or category is None or category not in self.names:
             what = 'absent video' if absent else 'unknown category'
             self.report.add(
                 f'annotation of an {what}: dropped', f'{_place(track)}, category id {category}'

@@ -45,7 +45,7 @@ def test_words_of_one_metric_share_it_and_the_annotation_file_comes_from_the_dat
     assert metric['metric'] == ['segm', 'bbox']
     assert metric['ann_file'] == 'd/a.json'
     (metric,) = choose_evaluators(_cfg('mmseg.ADE20KDataset'), ['mIoU', 'mFscore'])
-    assert metric == {'type': 'mmseg.IoUMetric', 'iou_metrics': ['mIoU', 'mFscore']}
+    assert metric == {'type': 'isda_suite.IoUMetric', 'iou_metrics': ['mIoU', 'mFscore']}
 
 
 def test_other_settings_of_the_configured_metric_stay():

@@ -8,6 +8,7 @@ in `tests/fuzz/seeds/TARGET/`, under a name that says what was wrong.
 """
 
 import argparse
+import gc
 import sys
 import tempfile
 from pathlib import Path
@@ -33,6 +34,7 @@ def main():
         for index, content in enumerate(examples(arguments.target, work)):
             target(content, work)  # what is loaded on the first use is no matter of the target
             (corpus / f'example-{index}').write_bytes(content)
+        gc.freeze()  # readers collect garbage, and would look through every module each time
         options = [
             f'-max_total_time={arguments.seconds}',
             '-timeout=30',

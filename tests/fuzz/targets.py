@@ -8,6 +8,7 @@ bytes that reach new code; `test_seeds.py` with those that once found a fault.
 import copy
 import json
 import pickle
+import random
 import struct
 import sys
 import zipfile
@@ -253,7 +254,8 @@ def examples(name, folder):
     elif name.startswith('archive_'):
         yield from _archives(name, folder)
     else:
-        yield b'\1\2\3\4'
+        for seed in range(20):
+            yield random.Random(seed).randbytes(6 * seed)
 
 
 def _archives(name, folder):

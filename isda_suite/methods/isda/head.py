@@ -5,6 +5,7 @@ a head as one object, and its detector sets three of the arguments. The formulas
 ``postprocess``.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,7 +20,14 @@ from torch import Tensor, nn
 from isda_suite.layers.errors import ModelConfigError
 from isda_suite.registry import MODELS, TASK_UTILS
 
-from .loss import TARGET_DOWN, Match, downsample_masks, match_image, matched_masks
+from .loss import (
+    TARGET_DOWN,
+    Match,
+    downsample_masks,
+    match_image,
+    matched_masks,
+    query_weights,
+)
 from .postprocess import detect
 
 POSITION_MODES = ('logit', 'none')
@@ -47,7 +55,9 @@ class ISDAHead(BaseModule):
         share_pred_layer: One branch for all decoder layers; set by the detector.
         num_pred_layer: N; set by the detector.
         as_two_stage: Must be False; set by the detector.
-        train_cfg: ``assigner``: config of the Hungarian assigner.
+        train_cfg: ``assigner``: config of the Hungarian assigner. ``ignore_iof_thr``: queries
+            whose mask lies in ignored regions (crowds) to more than this share are no negatives;
+            ``None`` (published) takes them as negatives.
         test_cfg: ``max_per_img``, ``mask_thr``, ``mask_score``, ``score_thr``: arguments of
             :func:`isda_suite.methods.isda.postprocess.detect`.
 
@@ -92,6 +102,7 @@ class ISDAHead(BaseModule):
         self.loss_mask = MODELS.build(loss_mask)
         assigner = (train_cfg or {}).get('assigner')
         self.assigner = TASK_UTILS.build(assigner) if assigner else None
+        self.ignore_iof_thr = (train_cfg or {}).get('ignore_iof_thr')
         out_channels = mask_channels - (2 if position_mode == 'logit' else 0)
 
         def branches(make: Any) -> nn.ModuleList:
@@ -157,10 +168,16 @@ class ISDAHead(BaseModule):
         """
         all_cls, all_kernels, mask_feature = self(hidden_states, references, mask_feature)
         gts = [sample.gt_instances for sample in batch_data_samples]
-        return self.loss_by_feat(all_cls, all_kernels, mask_feature, gts)
+        ignored = [sample.get('ignored_instances') for sample in batch_data_samples]
+        return self.loss_by_feat(all_cls, all_kernels, mask_feature, gts, ignored)
 
     def loss_by_feat(
-        self, all_cls: Tensor, all_kernels: Tensor, mask_feature: Tensor, gts: list[InstanceData]
+        self,
+        all_cls: Tensor,
+        all_kernels: Tensor,
+        mask_feature: Tensor,
+        gts: list[InstanceData],
+        ignored: Sequence[InstanceData | None] = (),
     ) -> dict[str, Tensor]:
         """Compute the loss terms from raw outputs.
 
@@ -170,6 +187,8 @@ class ISDAHead(BaseModule):
             mask_feature: (B, C, H, W).
             gts: B instances with ``labels`` (G,) and ``masks`` (bitmap or polygon masks, or a
                 (G, h, w) array or tensor) at input size.
+            ignored: B instances with ``masks`` and ``bboxes``, or ``None`` for an image; they
+                count with ``ignore_iof_thr`` alone.
 
         Returns:
             Scalars, weights included.
@@ -180,8 +199,9 @@ class ISDAHead(BaseModule):
             for cls_logits, kernels in zip(all_cls, all_kernels, strict=True)
         ]
         masks = matched_masks(all_kernels, mask_feature, matches)
+        weights = query_weights(all_kernels, mask_feature, matches, ignored, self.ignore_iof_thr)
         losses: dict[str, Tensor] = {}
-        for layer, terms in enumerate(zip(all_cls, masks, matches, strict=True)):
+        for layer, terms in enumerate(zip(all_cls, masks, matches, weights, strict=True)):
             prefix = '' if layer == len(all_cls) - 1 else f'd{layer}.'
             loss_cls, loss_mask = self._loss_single(*terms, targets)
             losses[f'{prefix}loss_cls'] = loss_cls
@@ -225,7 +245,12 @@ class ISDAHead(BaseModule):
         ]
 
     def _loss_single(
-        self, cls_logits: Tensor, masks: Tensor, matches: list[Match], targets: list[InstanceData]
+        self,
+        cls_logits: Tensor,
+        masks: Tensor,
+        matches: list[Match],
+        weights: Tensor | None,
+        targets: list[InstanceData],
     ) -> tuple[Tensor, Tensor]:
         """Compute both terms of one decoder layer; ``masks`` are the matched ones (M, H, W)."""
         labels = cls_logits.new_full(cls_logits.shape[:2], self.num_classes, dtype=torch.long)
@@ -233,7 +258,8 @@ class ISDAHead(BaseModule):
             row[match.query_inds] = gt.labels[match.gt_inds]
         num_matched = reduce_mean(masks.new_tensor(float(len(masks)))).clamp(min=1)
         logits = cls_logits.flatten(0, 1).float()
-        loss_cls = self.loss_cls(logits, labels.flatten(), avg_factor=num_matched)
+        weight = None if weights is None else weights.flatten()
+        loss_cls = self.loss_cls(logits, labels.flatten(), weight, avg_factor=num_matched)
         if len(masks) == 0:
             # A rank without objects must still take part in the gradient exchange.
             return loss_cls, masks.sum()

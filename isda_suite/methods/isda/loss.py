@@ -1,5 +1,6 @@
 """Targets, matching and loss terms of one decoder layer of ISDA."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from isda_suite.layers.errors import ModelConfigError
+from isda_suite.matchers.ignored_regions import ignored_region, lies_in_region
 
 TARGET_DOWN = ('bilinear', 'area')
 
@@ -143,3 +145,39 @@ def matched_masks(
         for parts, part in zip(decoded, torch.split(masks, sizes), strict=True):
             parts.append(part)
     return [torch.cat(parts) for parts in decoded]
+
+
+@torch.no_grad()
+def query_weights(
+    all_kernels: Tensor,
+    mask_feature: Tensor,
+    matches: list[list[Match]],
+    ignored: Sequence[InstanceData | None],
+    iof_thr: float | None,
+) -> list[Tensor] | list[None]:
+    """Weigh the queries of the classification loss: 0 for unmatched ones in ignored regions.
+
+    Args:
+        all_kernels: (N, B, Q, C).
+        mask_feature: (B, C, H, W).
+        matches: For each of the N layers the matches of its B images.
+        ignored: B instances with ``masks`` and ``bboxes``, or ``None`` for an image.
+        iof_thr: Share of a mask that has to lie inside; ``None`` weighs all alike.
+
+    Returns:
+        For each layer (B, Q) float32, or ``None`` for equal weights.
+    """
+    if iof_thr is None or not any(one is not None and len(one) for one in ignored):
+        return [None] * len(matches)
+    size_hw = (mask_feature.shape[-2], mask_feature.shape[-1])
+    weights = all_kernels.new_ones(all_kernels.shape[:3], dtype=torch.float32)
+    for i, instances in enumerate(ignored):
+        region = ignored_region(instances, (4 * size_hw[0], 4 * size_hw[1]))
+        if region is None:
+            continue
+        small = downsample_masks(region[None].to(mask_feature.device), size_hw, 'area')[0]
+        for layer, kernels in enumerate(all_kernels[:, i]):
+            masks = decode_mask_logits(kernels, mask_feature[i]).sigmoid_()
+            weights[layer, i, lies_in_region(masks, small, iof_thr)] = 0
+            weights[layer, i, matches[layer][i].query_inds] = 1
+    return list(weights)

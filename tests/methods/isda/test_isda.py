@@ -139,6 +139,22 @@ def test_matched_mask_loss_equals_dice_over_all_queries_with_weights(model):
     torch.testing.assert_close(lean_grads, torch.autograd.grad(dice, (kernels, feature)))
 
 
+@pytest.mark.parametrize('threshold', [None, 0.5])
+def test_queries_in_a_crowd_are_no_negatives_where_that_is_asked_for(threshold):
+    torch.manual_seed(3)
+    model = small_isda(CLASSES, train_cfg=dict(ignore_iof_thr=threshold)).train()
+    gt = ground_truth((64, 64), [(0, 0, 20, 20)])
+    crowd = ground_truth((64, 64), [(0, 0, 64, 64)])
+    crowd.bboxes = torch.tensor([[0.0, 0, 64, 64]])
+    cls_logits = torch.zeros(2, 1, 12, CLASSES, requires_grad=True)
+    kernels, feature = torch.randn(2, 1, 12, 64), torch.rand(1, 64, 16, 16)
+    losses = model.bbox_head.loss_by_feat(cls_logits, kernels, feature, [gt], [crowd])
+    losses['loss_cls'].backward()
+    # One query of the layer is matched; all masks lie in the crowd, which is the whole image.
+    moved = cls_logits.grad[1, 0].abs().sum(-1) > 0
+    assert int(moved.sum()) == (12 if threshold is None else 1)
+
+
 def test_polygon_targets_are_accepted(model):
     square = np.array([8.0, 8, 40, 8, 40, 40, 8, 40])
     gt = InstanceData(labels=torch.tensor([0]), masks=PolygonMasks([[square]], 64, 64))
