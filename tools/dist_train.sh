@@ -4,7 +4,8 @@
 # GPUS processes are started on this machine. Without a GPU they compute on the CPU and talk
 # through gloo; GPUS=0 is one process on the CPU even where there are GPUs.
 # Environment: NNODES NODE_RANK MASTER_ADDR PORT (several machines; on one machine a free port is
-# taken unless PORT is given), PYTHON, OMP_NUM_THREADS.
+# taken unless PORT is given), MAX_RESTARTS (how often all ranks are started again, from the newest
+# checkpoint, when one has died), PYTHON, OMP_NUM_THREADS.
 # Exit code: that of train.py, which torchrun alone would turn into 1.
 set -euo pipefail
 

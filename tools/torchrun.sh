@@ -27,11 +27,14 @@ run_ranks() {
         export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
     fi
     export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" MKL_NUM_THREADS="${MKL_NUM_THREADS:-1}"
+    # Ranks that are started again must not find the addresses of the dead ones in torchrun's store.
+    export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
     ISDA_EXIT_CODE_FILE=$(mktemp)
     export ISDA_EXIT_CODE_FILE
     trap 'rm -f "$ISDA_EXIT_CODE_FILE"' EXIT
 
-    "${PYTHON:-python}" -m torch.distributed.run "${place[@]}" --nproc_per_node="$gpus" "$@" &
+    "${PYTHON:-python}" -m torch.distributed.run "${place[@]}" \
+        --nproc_per_node="$gpus" --max-restarts="${MAX_RESTARTS:-0}" "$@" &
     local ranks=$!
     # bash itself would keep a signal until torchrun has ended.
     trap 'kill -TERM "$ranks" 2>/dev/null || true' TERM INT

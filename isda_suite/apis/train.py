@@ -1,5 +1,6 @@
 """Train a model from a configuration."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,8 @@ def _check_files(cfg: Any) -> None:
 
 def _set_resume(cfg: Any, resume: str | Path | bool | None) -> bool:
     """Settle what is resumed; return whether it is the newest checkpoint of the work dir."""
+    if resume is None and int(os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')):
+        resume = 'auto'  # torchrun starts all ranks again after one has died
     if resume is None or resume is False:
         wanted = bool(cfg.get('resume'))
         from_newest = wanted and not cfg.get('load_from')

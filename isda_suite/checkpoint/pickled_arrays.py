@@ -11,34 +11,35 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy._core import multiarray, numeric
 
+from .array_records import STAND_INS, finished
 from .errors import CheckpointError, UnsafeCheckpointError
 from .integrity import require_named_hash
 from .safe_load import TRUST_FLAG, latin1_bytes
 
 SUFFIXES = ('.pkl', '.pickle')
 _STATE_KEYS = ('model', 'state_dict', 'blobs')
-_REBUILDERS: dict[str, Callable[..., Any]] = {
-    '_reconstruct': multiarray._reconstruct,
-    'scalar': multiarray.scalar,
-}
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ('numpy', 'ndarray'): np.ndarray,
-    ('numpy', 'dtype'): np.dtype,
+_ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+    **STAND_INS,
     ('collections', 'OrderedDict'): OrderedDict,
     ('_codecs', 'encode'): latin1_bytes,
-    **{
-        (module, name): function
-        for module in ('numpy.core.multiarray', 'numpy._core.multiarray')
-        for name, function in _REBUILDERS.items()
-    },
-    ('numpy.core.numeric', '_frombuffer'): vars(numeric)['_frombuffer'],
-    ('numpy._core.numeric', '_frombuffer'): vars(numeric)['_frombuffer'],
 }
 
 
-class ArrayUnpickler(pickle.Unpickler):
+class _Call:
+    """A function of the list, made anew for every use: a pickle may change what it gets."""
+
+    __slots__ = ('_function',)
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(*arguments)
+
+
+# The reader in C makes room for as many objects as a file claims to hold.
+class ArrayUnpickler(pickle._Unpickler):
     """Read numbers, texts, arrays, and lists and dicts of them."""
 
     def find_class(self, module: str, name: str) -> Any:
@@ -48,9 +49,13 @@ class ArrayUnpickler(pickle.Unpickler):
             UnsafeCheckpointError: with the name of anything else that the file asks for.
         """
         try:
-            return _ALLOWED[module, name]
+            return _Call(_ALLOWED[module, name])
         except KeyError:
             raise UnsafeCheckpointError(f'{module}.{name}') from None
+
+    def load(self) -> Any:
+        """Read the content."""
+        return finished(super().load())
 
 
 def load_pickled(path: str | Path, trust: bool = False) -> dict[str, Any]:

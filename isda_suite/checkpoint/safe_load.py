@@ -25,10 +25,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer, print_log
 
+from .array_records import STAND_INS, ArrayRecord, DtypeRecord, finished
 from .errors import CheckpointError, UnsafeCheckpointError
 from .integrity import require_named_hash
 from .safetensors_file import SUFFIX as SAFETENSORS
@@ -36,8 +36,6 @@ from .safetensors_file import read_safetensors
 
 TRUST_FLAG = '--trust-checkpoint'
 _CONFIG_KEYS = ('config', 'cfg')
-_DTYPES = ('bool', 'int8', 'int16', 'int32', 'int64', 'uint8', 'uint16', 'uint32', 'uint64')
-_FLOAT_DTYPES = ('float16', 'float32', 'float64')
 
 
 def load_file(path: str | Path, trust: bool = False, map_location: Any = 'cpu') -> dict[str, Any]:
@@ -115,6 +113,7 @@ def load_stream(
         with _safe_globals(), warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'Detected pickle protocol')  # refused below anyway
             content = torch.load(stream, map_location=map_location, weights_only=not trust)
+        content = finished(content)
     # A damaged file can raise anything in the readers below, MemoryError too: it may tell of any
     # size.
     except Exception as error:
@@ -164,15 +163,10 @@ def _alias(full_name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _list_safe_globals() -> list[Any]:
-    from numpy._core import multiarray
-
-    rebuild = multiarray._reconstruct
     # Milestones of a step schedule are a Counter, which torch 2.4 does not list itself.
-    allowed: list[Any] = [HistoryBuffer, Counter, argparse.Namespace, np.ndarray, np.dtype]
-    allowed += [type(np.dtype(name)) for name in (*_DTYPES, *_FLOAT_DTYPES)]
-    for module in ('numpy.core.multiarray', 'numpy._core.multiarray'):
-        allowed.append(_alias(f'{module}._reconstruct', rebuild))
-        allowed.append(_alias(f'{module}.scalar', multiarray.scalar))
+    allowed: list[Any] = [HistoryBuffer, Counter, argparse.Namespace, ArrayRecord, DtypeRecord]
+    for place, function in STAND_INS.items():
+        allowed.append(_alias('.'.join(place), function))
     allowed.append(_alias('builtins.getattr', _history_buffer_method))
     # How arrays keep their bytes in old pickle protocols; newer torch lists it itself.
     allowed.append(_alias('_codecs.encode', latin1_bytes))

@@ -227,7 +227,8 @@ class LossFile(Hook):
     """Append `iteration loss` in exact digits to a file.
 
     Die before iteration `die_at`; send the signal number `send` to this process (of rank `rank`)
-    before iteration `send_at`; end this process there with code 3 if `send` is 0. Sleep `pause_s`
+    before iteration `send_at`; end this process there with code 3 if `send` is 0, but not when
+    torchrun has started it again. Sleep `pause_s`
     seconds after each iteration.
     """
 
@@ -241,7 +242,7 @@ class LossFile(Hook):
         if runner.iter == self.die_at:
             raise KilledError
         if runner.iter == self.send_at and runner.rank == self.rank:
-            if not self.send:
+            if not self.send and os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') == '0':
                 os._exit(3)
             os.kill(os.getpid(), self.send)
 

@@ -14,13 +14,16 @@ def data(tmp_path_factory):
     return write_coco(tmp_path_factory.mktemp('toy') / 'data')
 
 
-def _start(folder, data, extra=''):
+def _start(folder, data, extra='', **variables):
     folder.mkdir()
     config = write_config(folder, data, extra)
     command = [ROOT / 'tools/dist_train.sh', config, 2, '--work-dir', folder / 'w', '--seed', 1]
     with (folder / 'output.txt').open('w') as output:
         return subprocess.Popen(
-            [str(word) for word in command], env=environment(), stdout=output, stderr=output
+            [str(word) for word in command],
+            env=environment(**variables),
+            stdout=output,
+            stderr=output,
         )
 
 
@@ -40,3 +43,13 @@ def test_two_runs_on_one_machine_and_a_third_in_which_a_rank_dies(data, tmp_path
     assert (tmp_path / 'dying/w/iter_2.pth').is_file()
     assert [run.wait(timeout=240) for run in runs] == [0, 0]
     assert all((tmp_path / name / 'w/iter_4.pth').is_file() for name in ('first', 'second'))
+
+
+def test_ranks_are_started_again_from_the_newest_checkpoint(data, tmp_path):
+    losses = tmp_path / 'losses.txt'
+    hook = dict(type='LossFile', path=str(losses), send_at=3, send=0, rank=1)
+    run = _start(tmp_path / 'run', data, f'custom_hooks = [{hook!r}]\n', MAX_RESTARTS='1')
+    assert run.wait(timeout=120) == 0, (tmp_path / 'run/output.txt').read_text()[-3000:]
+    assert (tmp_path / 'run/w/iter_4.pth').is_file()
+    # The third step was lost with the rank and repeated.
+    assert [line.split()[0] for line in losses.read_text().splitlines()] == list('012') + list('23')
