@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from .coco_checks import leaves_root
 from .errors import DataError
 from .image_checks import BROKEN, NO_IDS, OTHER_SIZE
 from .image_file import fault_of_content, read_content, read_image
@@ -65,8 +66,16 @@ def _require_paths(dataset: Any) -> None:
 
 def _check_images(dataset: Any, records: list[Record], files: set[str], report: Report) -> None:
     seen: set[str] = set()
+    root = str(dataset.data_root or dataset.data_prefix['img_path'])
     for record in records:
         path = os.path.normpath(record['img_path'])
+        if not getattr(dataset, 'allow_outside', False) and leaves_root(path, '', root):
+            report.add(
+                f'name points out of {root} (option allow_outside=True of '
+                'isda_suite.SemanticDataset permits it)',
+                f'{record["img_path"]}, named in {dataset.ann_file}',
+                fatal=True,
+            )
         # A list may lead out of the folder that was listed.
         if path not in files and not os.path.isfile(path):
             report.add('image missing', f'no {path}, named in {dataset.ann_file}', fatal=True)

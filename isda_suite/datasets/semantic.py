@@ -36,6 +36,7 @@ class SemanticDataset(BaseSegDataset):
             in place of ``ann_file``.
         bad_images: What training does with an image or label that cannot be read: ``'stop'``, or
             ``'skip'`` it, which is counted and stops above 0.1 %. Tests always stop.
+        allow_outside: Whether a list may name files out of ``data_root``.
         **kwargs: Arguments of mmseg's ``BaseSegDataset``.
 
     Raises:
@@ -60,6 +61,7 @@ class SemanticDataset(BaseSegDataset):
         raw_masks: bool | None = None,
         split: str | None = None,
         bad_images: str = 'stop',
+        allow_outside: bool = False,
         **kwargs: Any,
     ) -> None:
         if split is not None:
@@ -70,6 +72,7 @@ class SemanticDataset(BaseSegDataset):
             raise ValueError('raw_masks=True needs the colours: metainfo=dict(palette=[…])')
         self.raw_masks = raw_masks
         self.bad_images = BadImages(bad_images)
+        self.allow_outside = allow_outside
         super().__init__(**kwargs)
 
     @classmethod

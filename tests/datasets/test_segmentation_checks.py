@@ -86,6 +86,17 @@ def test_a_list_leaves_the_other_files_alone_but_tells_repetitions(check, root):
     assert 'list.txt names none' in check(ann_file='list.txt').table()
 
 
+def test_a_list_that_leads_out_of_the_data_is_refused_unless_allowed(check, root):
+    outside = root.parent / f'{root.name}-outside'
+    outside.mkdir()
+    image = root / 'img_dir/train/7_sat.jpg'
+    (outside / 'a_sat.jpg').write_bytes(image.read_bytes())
+    (root / 'list.txt').write_text(f'7\n../../../{outside.name}/a\n')
+    report = check(ann_file='list.txt', test_mode=True)
+    assert report.fatal and 'points out of' in report.table() and 'allow_outside' in report.table()
+    assert 'points out of' not in check(ann_file='list.txt', allow_outside=True).table()
+
+
 def test_a_test_set_may_have_no_labels_but_not_some(check, root):
     (root / 'rgb2id/train/7_mask.png').unlink()
     assert check(test_mode=True).fatal
