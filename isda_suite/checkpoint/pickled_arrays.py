@@ -4,10 +4,11 @@ For weights, used by the converter only: no runner asks for such files.
 """
 
 import pickle
+import struct
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -42,6 +43,10 @@ class _Call:
 class ArrayUnpickler(pickle._Unpickler):
     """Read numbers, texts, arrays, and lists and dicts of them."""
 
+    # Set by the reader when it starts.
+    read: Callable[[int], bytes]
+    append: Callable[[Any], None]
+
     def find_class(self, module: str, name: str) -> Any:
         """Return what rebuilds an array.
 
@@ -56,6 +61,19 @@ class ArrayUnpickler(pickle._Unpickler):
     def load(self) -> Any:
         """Read the content."""
         return finished(super().load())
+
+    def load_bytearray8(self) -> None:
+        """Read as many bytes as there are; the inherited way fills as many as are claimed."""
+        (size,) = struct.unpack('<Q', self.read(8))
+        data = self.read(size)
+        if len(data) < size:
+            raise EOFError(f'{size} bytes are claimed, {len(data)} are left')
+        self.append(bytearray(data))
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,
+        pickle.BYTEARRAY8[0]: load_bytearray8,
+    }
 
 
 def load_pickled(path: str | Path, trust: bool = False) -> dict[str, Any]:

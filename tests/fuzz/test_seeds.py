@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from isda_suite.engine.memory import peak_of
 from tests.fuzz.targets import TARGETS, examples
 
 SEEDS = sorted((Path(__file__).parent / 'seeds').glob('*/*'))
@@ -13,7 +14,9 @@ SEEDS = sorted((Path(__file__).parent / 'seeds').glob('*/*'))
 
 @pytest.mark.parametrize('seed', SEEDS, ids=[f'{s.parent.name}/{s.name}' for s in SEEDS])
 def test_a_fault_that_was_found_stays_mended(seed, tmp_path):
-    TARGETS[seed.parent.name](seed.read_bytes(), tmp_path)
+    content, target = seed.read_bytes(), TARGETS[seed.parent.name]
+    _, peak = peak_of(lambda: target(content, tmp_path))
+    assert (peak or 0) < 1e9
 
 
 @pytest.mark.parametrize('name', TARGETS)

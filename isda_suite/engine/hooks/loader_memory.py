@@ -39,7 +39,10 @@ class LoaderMemoryHook(Hook):
                 continue
             workers, needed = loader.num_workers * ranks, _worker_bytes(loader)
             total += workers * needed
-            parts.append(f'{workers} workers x {needed / _MB:.0f} MB ({name}_dataloader)')
+            size = max(needed / _MB, 1)
+            parts.append(
+                f'{workers} worker{"s" * (workers > 1)} x {size:.0f} MB ({name}_dataloader)'
+            )
         free = free_memory()
         if not parts or free is None:
             return
