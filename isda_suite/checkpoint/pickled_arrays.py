@@ -127,4 +127,11 @@ def _tensors(content: Any, file: Path) -> dict[str, torch.Tensor]:
     numbers = {k: v for k, v in arrays.items() if v.dtype.kind in 'biuf'}
     if not numbers:
         raise CheckpointError(f'checkpoint {file} holds no arrays of numbers')
-    return {name: torch.from_numpy(np.array(array)) for name, array in numbers.items()}
+    try:
+        # In the byte order of this machine, which is the only one that torch takes.
+        return {
+            name: torch.from_numpy(array.astype(array.dtype.newbyteorder('=')))
+            for name, array in numbers.items()
+        }
+    except TypeError as error:
+        raise CheckpointError(f'checkpoint {file}: {error}') from error

@@ -24,6 +24,17 @@ def test_arrays_are_read(tmp_path, protocol):
     assert torch.equal(state['a'], torch.arange(6.0).reshape(2, 3)) and state['n'] == 7
 
 
+def test_arrays_of_machines_with_another_byte_order_are_read(tmp_path):
+    content = {'a': np.array([1.5, -2], '>f4')}
+    state = load_pickled(_write(tmp_path / 'w.pkl', content))['state_dict']
+    assert state['a'].tolist() == [1.5, -2]
+
+
+def test_numbers_that_torch_lacks_are_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r'w\.pkl: .*longdouble'):
+        load_pickled(_write(tmp_path / 'w.pkl', {'a': np.zeros(2, np.longdouble)}))
+
+
 @pytest.mark.parametrize('protocol', [0, 2, 5])
 def test_nothing_in_a_pickle_is_run_unless_it_is_trusted(tmp_path, protocol):
     trace = tmp_path / 'trace'
