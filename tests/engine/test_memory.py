@@ -10,12 +10,12 @@ from torch.utils.data import DataLoader
 from isda_suite.engine.hooks import LoaderMemoryHook, loader_memory
 from isda_suite.engine.memory import free_memory, peak_of
 
-SIDE = 4000
+SIDE = 6000  # above 32 MB the C library takes memory from the system each time
 IMAGE_BYTES = SIDE * SIDE
 
 
 class Images:
-    """Samples of 16 MB that take twice as much while they are made."""
+    """Samples of 36 MB that take twice as much while they are made."""
 
     def __len__(self):
         return 5
@@ -28,9 +28,9 @@ class Images:
 
 
 def test_a_peak_is_measured_though_it_is_gone_afterwards():
-    size, peak = peak_of(lambda: len(np.ones(50_000_000, np.uint8).tobytes()))
-    assert size == 50_000_000
-    assert 90e6 < peak < 130e6
+    size, peak = peak_of(lambda: len(np.ones(100_000_000, np.uint8).tobytes()))
+    assert size == 100_000_000
+    assert 150e6 < peak < 250e6
 
 
 @pytest.fixture
