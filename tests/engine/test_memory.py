@@ -79,9 +79,10 @@ def test_the_estimate_is_logged(runner, monkeypatch, caplog):
     (record,) = logged(runner, monkeypatch, caplog, free=10**12)
     assert record.levelname == 'INFO'
     assert 'data loading takes about 3 workers x' in record.message
-    # Two batches of two wait four times over, and one sample is being made.
+    # Four batches of two wait. What one sample takes beside them may come out of memory that was
+    # given back earlier.
     estimate = float(record.message.split(' x ')[1].split()[0]) * 1e6
-    assert 8 * IMAGE_BYTES + IMAGE_BYTES < estimate < 8 * IMAGE_BYTES + 4 * IMAGE_BYTES
+    assert 8 * IMAGE_BYTES <= estimate <= 12 * IMAGE_BYTES
 
 
 def test_more_than_half_of_what_is_free_is_a_warning(runner, monkeypatch, caplog):
