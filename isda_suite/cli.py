@@ -15,6 +15,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     'train': ('tools/train.py', 'train a model from a configuration'),
     'test': ('tools/test.py', 'evaluate a checkpoint'),
     'predict': ('demo/image_demo.py', 'run a model on images'),
+    'segment': ('tools/segment.py', 'segment images and rasters of any size'),
     'check-data': ('tools/check_dataset.py', 'find everything wrong in a data set'),
     'browse': ('tools/browse_dataset.py', 'draw what the model gets to see in training'),
     'convert': ('tools/convert_checkpoint.py', 'convert a checkpoint of other code'),
@@ -22,6 +23,14 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     'fps': ('tools/fps_test.py', 'measure speed and memory'),
     'print-config': ('tools/print_config.py', 'show a configuration with its bases merged'),
     'download': ('tools/misc/download_dataset.py', 'download a data set'),
+    'prepare-deepglobe': (
+        'tools/dataset_converters/deepglobe.py',
+        'write the folders of DeepGlobe from its download',
+    ),
+    'prepare-inria': (
+        'tools/dataset_converters/inria_aerial.py',
+        'write the folders of Inria Aerial from its download',
+    ),
     'write-sample': ('tools/misc/write_sample.py', 'write the built-in data set'),
     'demo': ('demo/sample_demo.py', 'train, evaluate and draw on the built-in data set'),
 }

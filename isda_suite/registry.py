@@ -28,7 +28,10 @@ TASK_UTILS = _child('task util', root.TASK_UTILS, ['isda_suite.matchers', 'isda_
 DATASETS = _child('dataset', root.DATASETS, ['isda_suite.datasets'])
 DATA_SAMPLERS = _child('data sampler', root.DATA_SAMPLERS, ['isda_suite.datasets'])
 TRANSFORMS = _child('transform', root.TRANSFORMS, ['isda_suite.datasets.transforms'])
-METRICS = _child('metric', root.METRICS, ['isda_suite.metrics'])
+# The report draws and writes files, so it lies above both metrics and pictures.
+METRICS = _child(
+    'metric', root.METRICS, ['isda_suite.metrics', 'isda_suite.apis.segmentation_report']
+)
 HOOKS = _child('hook', root.HOOKS, ['isda_suite.engine.hooks'])
 OPTIM_WRAPPERS = _child('optimizer wrapper', root.OPTIM_WRAPPERS, ['isda_suite.engine.amp'])
 VISUALIZERS = _child('visualizer', root.VISUALIZERS, ['isda_suite.visualization'])

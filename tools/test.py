@@ -35,6 +35,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--format-only', action='store_true', help='write result files, compute nothing'
     )
+    parser.add_argument(
+        '--out-dir',
+        metavar='DIR',
+        help='write a confusion matrix and the images, the worst first, of semantic data',
+    )
     parser.add_argument('--show-dir', metavar='DIR', help='draw the predictions into this folder')
     parser.add_argument(
         '--show-score-thr', type=float, default=0.3, help='draw instances from this score on (0.3)'
@@ -68,6 +73,7 @@ def main() -> None:
         launcher=args.launcher,
         trust_checkpoint=args.trust_checkpoint,
         work_dir=args.work_dir,
+        out_dir=args.out_dir,
     )
 
 

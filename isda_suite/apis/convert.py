@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import isda_suite
+from isda_suite.checkpoint.aliases import with_aliases
 from isda_suite.checkpoint.atomic import save_checkpoint_atomically
 from isda_suite.checkpoint.errors import CheckpointError
 from isda_suite.checkpoint.integrity import hex_digest
@@ -90,6 +91,8 @@ def convert_checkpoint(
     state = state_dict_of(checkpoint, str(source))
     table = _choose_table(state, tables, options)
     converted, report = convert_state_dict(state, table, unequal_copies=options.unequal_copies)
+    if options.to_original:
+        converted = with_aliases(converted, tables.ORIGINAL)
     dropped: list[str] = []
     if options.num_classes is not None:
         converted, dropped = drop_class_layer(converted, table, options.num_classes)

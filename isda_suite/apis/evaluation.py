@@ -155,3 +155,28 @@ def make_format_only(evaluators: Any, folder: str) -> list[dict[str, Any]]:
             metric[place] = os.path.join(folder, 'results')
         changed.append(metric)
     return changed
+
+
+def add_report(cfg: Any, folder: str) -> list[dict[str, Any]]:
+    """Return the configured metrics and :class:`.SegmentationReport`.
+
+    Args:
+        cfg: A configuration with ``test_dataloader`` and ``test_evaluator``.
+        folder: Where the report writes its files.
+
+    Raises:
+        ConfigError: if the data are not semantic, or the metrics compute nothing.
+    """
+    dataset = innermost_dataset(cfg.test_dataloader.dataset)
+    if 'mIoU' not in evaluators_of(dataset):
+        raise ConfigError(
+            '--out-dir: a confusion matrix counts pixels that have one class each; data of type '
+            f'{dataset["type"]} have none: leave --out-dir out'
+        )
+    metrics = _as_list(cfg.get('test_evaluator') or [])
+    if any(metric.get('format_only') for metric in metrics):
+        raise ConfigError('--out-dir needs the labels, --format-only uses none: leave one out')
+    report = {'type': 'isda_suite.SegmentationReport', 'out_dir': folder}
+    # The same pixels as the metric counts.
+    ignored = [metric['ignore_index'] for metric in metrics if 'ignore_index' in metric]
+    return [*metrics, {**report, 'ignore_index': ignored[0]} if ignored else report]

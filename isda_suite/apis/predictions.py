@@ -77,7 +77,10 @@ def _plain_instances(instances: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 class DrawPredictions(Hook):
-    """Write a picture of each tested image with its predictions, through the visualizer.
+    """Write a picture of each tested image with its predictions.
+
+    Class maps stand beside the image and the labels, if they were loaded; everything else is drawn
+    by the visualizer of the run.
 
     Args:
         folder: Where the pictures go.
@@ -99,15 +102,21 @@ class DrawPredictions(Hook):
         """Draw the images of one batch."""
         from isda_suite.datasets.image_file import read_as_predicted
 
-        draw = runner.visualizer.add_datasample
-        known = inspect.signature(draw).parameters
-        options = {'pred_score_thr': self.score_thr} if 'pred_score_thr' in known else {}
         for sample in outputs or []:
             image = np.ascontiguousarray(
                 read_as_predicted(sample.img_path, sample.ori_shape)[..., ::-1]
             )
-            name = self._name(sample)
-            draw(name, image, data_sample=sample.cpu(), out_file=str(self.folder / name), **options)
+            path = self.folder / self._name(sample)
+            if 'pred_sem_seg' in sample and 'pred_instances' not in sample:
+                _draw_class_maps(path, image, sample, runner.visualizer.dataset_meta)
+            else:
+                self._draw_by_visualizer(path, image, sample, runner.visualizer)
+
+    def _draw_by_visualizer(self, path: Path, image: Any, sample: Any, visualizer: Any) -> None:
+        draw = visualizer.add_datasample
+        known = inspect.signature(draw).parameters
+        options = {'pred_score_thr': self.score_thr} if 'pred_score_thr' in known else {}
+        draw(path.name, image, data_sample=sample.cpu(), out_file=str(path), **options)
 
     def _name(self, sample: Any) -> str:
         stem = Path(sample.img_path).stem
@@ -115,3 +124,15 @@ class DrawPredictions(Hook):
             stem = f'{stem}_{sample.metainfo.get("img_id", len(self._used))}'
         self._used.add(stem)
         return f'{stem}.png'
+
+
+def _draw_class_maps(path: Path, image: Any, sample: Any, meta: dict[str, Any]) -> None:
+    from isda_suite.visualization.class_maps import draw_class_maps_side_by_side
+    from isda_suite.visualization.pictures import save_picture
+
+    pred = as_array(sample.pred_sem_seg.data).squeeze(0)
+    gt = as_array(sample.gt_sem_seg.data).squeeze(0) if 'gt_sem_seg' in sample else None
+    name = Path(sample.img_path).name
+    classes = meta.get('classes') or [f'class {index}' for index in range(int(pred.max()) + 1)]
+    palette = meta.get('palette')
+    save_picture(path, draw_class_maps_side_by_side(image, gt, pred, classes, palette, name))

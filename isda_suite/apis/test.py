@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from isda_suite.apis.evaluation import choose_evaluators, make_format_only
+from isda_suite.apis.evaluation import add_report, choose_evaluators, make_format_only
 from isda_suite.engine.class_count import settle_class_count
 from isda_suite.engine.config_checks import check_paths, check_work_dir, require_parts
 from isda_suite.engine.dataset_config import innermost_dataset
@@ -27,6 +27,7 @@ def evaluate(
     launcher: str = 'none',
     trust_checkpoint: bool = False,
     work_dir: str | Path | None = None,
+    out_dir: str | Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint, print one table and return its numbers.
 
@@ -43,6 +44,7 @@ def evaluate(
         launcher: What started the processes: ``none``, ``pytorch``, ``slurm``, ``mpi``.
         trust_checkpoint: Let the checkpoint run code while it is read.
         work_dir: Folder for logs; None takes the configuration's, else ``work_dirs/NAME``.
+        out_dir: Folder for the files of :class:`.SegmentationReport`; for semantic data.
 
     Returns:
         The metrics by name.
@@ -54,7 +56,7 @@ def evaluate(
     cfg = load_config(config, cfg_options, work_dir)
     _check_files(cfg, checkpoint, out)
     prepare_run(cfg, launcher, trust_checkpoint)
-    _set_up_test(cfg, eval, format_only, tta)
+    _set_up_test(cfg, eval, format_only, tta, out_dir)
     runner = _build(cfg, checkpoint, trust_checkpoint)
     _add_outputs(runner, out, show_dir, show_score_thr)
     metrics = dict(runner.test())
@@ -96,7 +98,13 @@ def _add_outputs(
         runner.register_hook(DrawPredictions(Path(show_dir).absolute(), score_thr))
 
 
-def _set_up_test(cfg: Any, words: list[str] | None, format_only: bool, tta: bool) -> None:
+def _set_up_test(
+    cfg: Any,
+    words: list[str] | None,
+    format_only: bool,
+    tta: bool,
+    out_dir: str | Path | None,
+) -> None:
     from mmengine.registry import DefaultScope
 
     from isda_suite.compat.warning_filters import quiet_imports
@@ -116,6 +124,8 @@ def _set_up_test(cfg: Any, words: list[str] | None, format_only: bool, tta: bool
         if format_only:
             require_parts(cfg, ['test_evaluator'], '--format-only')
             cfg.test_evaluator = make_format_only(cfg.test_evaluator, cfg.work_dir)
+        if out_dir is not None:
+            cfg.test_evaluator = add_report(cfg, str(out_dir))
     require_parts(cfg, ['test_evaluator'], 'testing without --eval')
     _require_ground_truth(cfg)
 

@@ -51,6 +51,8 @@ class NameTable:
         refused: Pattern to reason: a name that fits makes the checkpoint unusable.
         unequal_means: What unequal copies say about a checkpoint, when they say more than that
             it is broken; taking the last copy is then no way out.
+        aliases: From names of this style to second names of the same tensors, written on export;
+            rules without a target drop them on import.
         class_layer: Pattern of *target* names whose first axis counts classes.
     """
 
@@ -61,6 +63,7 @@ class NameTable:
     copies: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
     unequal_means: str | None = None
+    aliases: tuple[Rule, ...] = ()
     class_layer: str | None = None
 
     def fits(self, names: Iterable[str]) -> bool:

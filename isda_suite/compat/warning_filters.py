@@ -35,6 +35,9 @@ KNOWN_WARNINGS = (
     ),
     (r'__array__ implementation doesn.t accept a copy keyword', DeprecationWarning),
     (r'faster_coco_eval is not installed', UserWarning),
+    # Advice of mmseg against what published recipes do (ISDNet's among them).
+    (r'Default ``avg_non_ignore`` is False', UserWarning),
+    (r'For binary segmentation, we suggest using', UserWarning),
 )
 """Start of the message and category of Python warnings that nobody can act on."""
 

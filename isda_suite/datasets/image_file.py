@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DataError
+from .image_header import tiff_bands
 
 Array = NDArray[Any]
+#: Of an image that OpenCV decodes.
+MAX_BANDS = 4
 #: What the decoders' own errors say of images they find too large -> what to tell.
 _TOO_LARGE = {
     'CV_IO_MAX_IMAGE': 'OpenCV decodes (2^30 in all, 2^20 a side; OPENCV_IO_MAX_IMAGE_PIXELS, '
@@ -41,7 +44,22 @@ def fault_of_content(content: bytes, error: Exception | None = None) -> str:
     if content[:64].lstrip().lower().startswith(_TEXT_STARTS):
         start = content[:40].decode('ascii', 'replace')
         return f'it holds text, not an image ({start!r}): a failed download?'
+    bands = tiff_bands(content)
+    if bands is not None and bands > MAX_BANDS:
+        return too_many_bands(bands)
     return f'its {len(content)} bytes cannot be decoded: cut off, or no image'
+
+
+def too_many_bands(bands: int) -> str:
+    """Say that an image has more bands than can be read, and what to do.
+
+    Args:
+        bands: How many it has.
+    """
+    return (
+        f'it has {bands} bands, at most {MAX_BANDS} can be read: write the three to be used into a '
+        'file of 8 bits (gdal_translate -b 1 -b 2 -b 3 -ot Byte -scale IN OUT)'
+    )
 
 
 def check_size(path: str, found_hw: Sequence[int], expected_hw: Sequence[int]) -> None:

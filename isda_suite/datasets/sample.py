@@ -25,6 +25,11 @@ SAMPLE_VERSION = 1
 STAMP_NAME = 'sample_version.json'
 _SPLITS = ('train', 'val')
 _JPEG_QUALITY = 92
+#: Files of a split, and whether there is one an image.
+_FILES = {
+    'coco': {'{split}/*.jpg': True, 'annotations/instances_{split}.json': False},
+    'semantic': {'images/{split}/*.jpg': True, 'labels/{split}/*.png': True},
+}
 
 
 def scene_of(seed: int, split: str, index: int, stats: SceneStatistics | None = None) -> Scene:
@@ -60,11 +65,38 @@ def write_sample_coco(
     Raises:
         FileExistsError: if ``root`` holds something this function has not written.
     """
-    root = Path(root)
-    stats = stats or SceneStatistics()
-    counts = dict(zip(_SPLITS, (num_train, num_val), strict=True))
+    counts = (num_train, num_val)
+    return _write_sample(Path(root), 'coco', counts, stats or SceneStatistics(), seed, progress)
+
+
+def write_sample_semantic(
+    root: str | Path,
+    num_train: int = 240,
+    num_val: int = 60,
+    stats: SceneStatistics | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Path:
+    """Write the same scenes with a label image each: 0 is background, shapes follow in order.
+
+    ``root`` gets ``images/{train,val}/*.jpg`` and ``labels/{train,val}/*.png``. Arguments, result
+    and errors are those of :func:`write_sample_coco`.
+    """
+    counts = (num_train, num_val)
+    return _write_sample(Path(root), 'semantic', counts, stats or SceneStatistics(), seed, progress)
+
+
+def _write_sample(
+    root: Path,
+    kind: str,
+    sizes: tuple[int, int],
+    stats: SceneStatistics,
+    seed: int,
+    progress: bool,
+) -> Path:
+    counts = dict(zip(_SPLITS, sizes, strict=True))
     stamp = {
-        'format': 'coco',
+        'format': kind,
         'version': SAMPLE_VERSION,
         'seed': seed,
         'images': counts,
@@ -72,10 +104,11 @@ def write_sample_coco(
     }
     if _is_written(root, stamp):
         return root
+    write_split = {'coco': _write_split, 'semantic': _write_semantic_split}[kind]
     with _replaced_folder(root) as folder:
         bar = _progress_bar(sum(counts.values()), progress)
         for split, count in counts.items():
-            _write_split(folder, split, count, seed, stats, bar)
+            write_split(folder, split, count, seed, stats, bar)
         bar.close()
         (folder / STAMP_NAME).write_text(json.dumps(stamp, indent=1) + '\n')
     return root
@@ -96,9 +129,9 @@ def _is_written(root: Path, stamp: dict[str, Any]) -> bool:
     except ValueError:
         return False
     return same and all(
-        len(list((root / split).glob('*.jpg'))) == count
-        and (root / 'annotations' / f'instances_{split}.json').is_file()
+        len(list(root.glob(pattern.format(split=split)))) == (count if many else 1)
         for split, count in stamp['images'].items()
+        for pattern, many in _FILES[stamp['format']].items()
     )
 
 
@@ -163,6 +196,22 @@ def _write_split(
     (root / 'annotations' / f'instances_{split}.json').write_text(json.dumps(content))
 
 
+def _write_semantic_split(
+    root: Path, split: str, count: int, seed: int, stats: SceneStatistics, bar: Any
+) -> None:
+    for part in ('images', 'labels'):
+        (root / part / split).mkdir(parents=True)
+    for index in range(count):
+        scene = scene_of(seed, split, index, stats)
+        drawn = render(scene)
+        label = np.zeros(scene.size_hw, np.uint8)
+        for item, mask in zip(scene.objects, drawn.masks, strict=True):
+            label[mask] = item.label + 1
+        _write_image(root / 'images' / split / f'{index:06d}.jpg', drawn.image)
+        _write_image(root / 'labels' / split / f'{index:06d}.png', label)
+        bar.update()
+
+
 def coco_annotations(scene: Scene, drawn: Rendered) -> list[dict[str, Any]]:
     """Return the COCO annotations of a drawn scene, without ids; hidden objects are left out."""
     from pycocotools import mask as coco_mask
@@ -188,7 +237,7 @@ def coco_annotations(scene: Scene, drawn: Rendered) -> list[dict[str, Any]]:
 
 
 def _write_image(path: Path, image: Array) -> None:
-    done, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    done, data = cv2.imencode(path.suffix, image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     if not done:
-        raise OSError(f'OpenCV could not encode {path.name} as JPEG')
+        raise OSError(f'OpenCV could not encode {path.name}')
     path.write_bytes(data.tobytes())

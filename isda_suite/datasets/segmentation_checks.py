@@ -7,7 +7,13 @@ from typing import Any
 from .coco_checks import leaves_root
 from .errors import DataError
 from .image_checks import BROKEN, NO_IDS, OTHER_SIZE
-from .image_file import fault_of_content, read_content, read_image
+from .image_file import (
+    MAX_BANDS,
+    fault_of_content,
+    read_content,
+    read_image,
+    too_many_bands,
+)
 from .image_header import read_header
 from .label_file import LabelRule, check_label_size, check_one_channel, rule_of
 from .report import Report
@@ -125,6 +131,8 @@ def _probe(record: Record, rule: LabelRule | None, report: Report) -> None:
         header = read_header(path)
         # OpenCV knows formats that Pillow does not, and says what is wrong with the others.
         size_hw = header.size_hw if header is not None else read_image(path).shape[:2]
+        if header is not None and header.channels > MAX_BANDS:
+            raise DataError(f'{path}: {too_many_bands(header.channels)}')
     except DataError as error:
         report.add('image broken', str(error), fatal=True)
         return

@@ -29,7 +29,10 @@ def nothing_left(dataset: Any) -> str:
         dataset: A data set of mmseg or ours whose list of samples is empty.
     """
     if dataset.ann_file and os.path.isfile(dataset.ann_file):
-        return f'0 images left: the list {dataset.ann_file} names none'
+        return (
+            f'0 images left: the list {dataset.ann_file} names none; it holds one name without '
+            f'suffix a line, for *{dataset.img_suffix} in {dataset.data_prefix.get("img_path")}'
+        )
     folder = str(dataset.data_prefix.get('img_path', ''))
     if is_remote(dataset):
         return f'0 images left: nothing in {folder} ends with {dataset.img_suffix}'

@@ -4,6 +4,7 @@ Nothing heavy is imported here, so that ``--help`` and wrong arguments are answe
 """
 
 import argparse
+import os
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -55,3 +56,32 @@ def add_trust_checkpoint(parser: argparse.ArgumentParser) -> None:
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add ``--device``."""
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda, cuda:N (default: auto)')
+
+
+def add_layout_options(parser: argparse.ArgumentParser) -> None:
+    """Add what the converters of data sets take besides source and destination."""
+    parser.add_argument(
+        '--images',
+        choices=['link', 'copy'],
+        default='link',
+        help='link: symbolic links, SRC must stay where it is (default); copy: files of their own',
+    )
+    parser.add_argument(
+        '--lists',
+        metavar='DIR',
+        help='folder with train.txt, val.txt, test.txt in place of the published lists',
+    )
+    parser.add_argument(
+        '--workers',
+        type=_positive,
+        default=os.cpu_count() or 1,
+        metavar='N',
+        help='processes that work at the same time (default: one a core)',
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'must be at least 1, got {value}')
+    return value

@@ -27,6 +27,11 @@ def free_memory(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int | None:
     return min([available, *_room_in_groups(proc, cgroups)])
 
 
+def used_memory() -> int | None:
+    """Return the bytes this process holds in memory, None if they cannot be known."""
+    return _field(_PROC / 'self/status', 'VmRSS')
+
+
 def peak_of(action: Callable[[], Any]) -> tuple[Any, int | None]:
     """Run something and measure how far the memory of this process rises above its start.
 

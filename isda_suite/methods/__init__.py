@@ -1,5 +1,5 @@
 """The methods, one room each; importing this package registers them all."""
 
-from isda_suite.methods import isda
+from isda_suite.methods import isda, isdnet
 
-__all__ = ['isda']
+__all__ = ['isda', 'isdnet']

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from mmseg.evaluation import IoUMetric as MmsegIoUMetric
+from numpy.typing import NDArray
 
 from isda_suite.registry import METRICS
 
-#: Pixels that are counted at once: 32 MB of indices.
-_CHUNK = 2**22
+from .confusion import confusion
 
 
 @METRICS.register_module()
@@ -18,17 +19,27 @@ class IoUMetric(MmsegIoUMetric):
 
     Different from mmseg's metric: pixels are counted as integers, so images of more than 2^24
     pixels are counted exactly too; a label that is no class and not ignored is an error instead of
-    a wrong pixel; an image of 5000 x 5000 pixels takes 180 MB instead of 1030 (measured).
+    a wrong pixel; an image of 5000 x 5000 pixels takes 35 MB instead of 1030 and 0.13 s of CPU
+    instead of 1.9 (measured, one thread).
 
     Args:
+        left_out: Name of a class that some tables leave out of means, such as DeepGlobe's
+            ``unknown``; adds ``mIoU_wo_unknown`` and likewise for the other measures. Its pixels
+            still count as false positives of what was predicted there.
+        classwise: Whether to give the measures of every class too: ``urban_IoU``.
         **kwargs: Arguments of mmseg's ``IoUMetric``.
 
     Raises:
         ValueError: in evaluation, for labels outside of the classes or of another size than the
-            prediction.
+            prediction, or a ``left_out`` that is no class.
     """
 
     format_only: bool
+
+    def __init__(self, left_out: str | None = None, classwise: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.left_out = left_out
+        self.classwise = classwise
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Count the pixels of a batch.
@@ -55,6 +66,41 @@ class IoUMetric(MmsegIoUMetric):
                 raise ValueError(f'{sample.get("img_path", "an image")}: {error}') from error
             self.results.append(areas)
 
+    def compute_metrics(self, results: list[tuple[torch.Tensor, ...]]) -> dict[str, float]:
+        """Compute the measures in percent, rounded to two digits, and print the table.
+
+        Args:
+            results: Areas of every image.
+        """
+        metrics = dict(super().compute_metrics(results))
+        if self.format_only:
+            return metrics
+        classes = list(self.dataset_meta['classes'])
+        if self.left_out is not None and self.left_out not in classes:
+            raise ValueError(f'left_out={self.left_out!r} is no class of {", ".join(classes)}')
+        for name, per_class in self.measures(results).items():
+            if name == 'aAcc':
+                continue
+            if self.left_out is not None:
+                rest = np.delete(per_class, classes.index(self.left_out))
+                metrics[f'm{name}_wo_{self.left_out}'] = np.round(np.nanmean(rest) * 100, 2)
+            if self.classwise:
+                percent = np.round(per_class * 100, 2)
+                metrics |= {f'{c}_{name}': v for c, v in zip(classes, percent, strict=True)}
+        return metrics
+
+    def measures(self, results: list[tuple[torch.Tensor, ...]]) -> dict[str, NDArray[np.float64]]:
+        """Compute the measures, unrounded.
+
+        Args:
+            results: Areas of every image.
+
+        Returns:
+            float64 in 0..1 by name: ``aAcc`` (), and ``IoU``, ``Acc`` … (num_classes,).
+        """
+        areas = [sum(area) for area in zip(*results, strict=True)]
+        return dict(self.total_area_to_metrics(*areas, self.metrics, self.nan_to_num, self.beta))
+
     def _write(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         before, self.format_only = self.format_only, True
         super().process(data_batch, data_samples)  # writes the pictures and counts nothing
@@ -79,29 +125,6 @@ class IoUMetric(MmsegIoUMetric):
         Raises:
             ValueError: if the sizes differ or a value is no class.
         """
-        if pred_label.shape != label.shape:
-            raise ValueError(
-                f'the prediction is (h, w) = {tuple(pred_label.shape)}, the label '
-                f'{tuple(label.shape)}'
-            )
-        counts = torch.zeros(num_classes**2, dtype=torch.int64)
-        label, pred_label = label.reshape(-1).to(pred_label.device), pred_label.reshape(-1)
-        for start in range(0, len(label), _CHUNK):
-            found, wanted = pred_label[start : start + _CHUNK], label[start : start + _CHUNK]
-            counted = wanted != ignore_index
-            found, wanted = found[counted].long(), wanted[counted].long()
-            _check_range(found, num_classes, 'predicted')
-            _check_range(wanted, num_classes, 'labelled')
-            joint = torch.bincount(wanted * num_classes + found, minlength=num_classes**2)
-            counts += joint.cpu()
-        matrix = counts.view(num_classes, num_classes).double()
+        matrix = confusion(pred_label, label, num_classes, ignore_index).double()
         intersection, labelled, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
         return intersection.clone(), labelled + predicted - intersection, predicted, labelled
-
-
-def _check_range(values: torch.Tensor, num_classes: int, what: str) -> None:
-    if values.numel() and not 0 <= int(values.min()) <= int(values.max()) < num_classes:
-        raise ValueError(
-            f'{what} values reach from {int(values.min())} to {int(values.max())}, but the classes '
-            f'are 0 to {num_classes - 1}: set ignore_index, or mend the labels'
-        )

@@ -15,35 +15,47 @@ Array = NDArray[Any]
 _WHITE = 255
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _BAR = 24
+#: Around patches of a legend: a class may be white, as the paper is.
+_OUTLINE = (96, 96, 96)
 
 
-def with_caption(image: Array, text: str) -> Array:
+def with_caption(image: Array, text: str, zoom: int = 1) -> Array:
     """Return the image under a bar with a line of text.
 
     Args:
         image: (H, W, 3) uint8.
         text: Caption; shrunk when it is wider than the image.
+        zoom: How many times larger than usual the writing is.
     """
     width = image.shape[1]
-    bar = np.full((_BAR, width, 3), _WHITE, dtype=np.uint8)
-    (needed, _), _ = cv2.getTextSize(text, _FONT, 0.5, 1)
-    scale = 0.5 * min(1.0, (width - 8) / max(needed, 1))
-    cv2.putText(bar, text, (4, 16), _FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    bar = np.full((_BAR * zoom, width, 3), _WHITE, dtype=np.uint8)
+    (needed, _), _ = cv2.getTextSize(text, _FONT, 0.5 * zoom, zoom)
+    scale = 0.5 * zoom * min(1.0, (width - 8) / max(needed, 1))
+    cv2.putText(bar, text, (4, 16 * zoom), _FONT, scale, (0, 0, 0), zoom, cv2.LINE_AA)
     return np.concatenate([bar, image])
 
 
-def with_legend(image: Array, entries: Sequence[tuple[str, Colour]]) -> Array:
-    """Return the image above a row of colour patches with names, wrapped where needed."""
+def with_legend(image: Array, entries: Sequence[tuple[str, Colour]], zoom: int = 1) -> Array:
+    """Return the image above a row of colour patches with names, wrapped where needed.
+
+    Args:
+        image: (H, W, 3) uint8.
+        entries: Names and colours.
+        zoom: How many times larger than usual the writing is.
+    """
     width = image.shape[1]
     rows: list[Array] = []
     x = width
     for name, colour in entries:
-        needed = 34 + cv2.getTextSize(name, _FONT, 0.45, 1)[0][0]
+        needed = 34 * zoom + cv2.getTextSize(name, _FONT, 0.45 * zoom, zoom)[0][0]
         if x + needed > width:
-            rows.append(np.full((_BAR, width, 3), _WHITE, dtype=np.uint8))
+            rows.append(np.full((_BAR * zoom, width, 3), _WHITE, dtype=np.uint8))
             x = 4
-        cv2.rectangle(rows[-1], (x, 6), (x + 14, 18), colour, -1)
-        cv2.putText(rows[-1], name, (x + 20, 17), _FONT, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+        corners = (x, 6 * zoom), (x + 14 * zoom, 18 * zoom)
+        cv2.rectangle(rows[-1], *corners, colour, -1)
+        cv2.rectangle(rows[-1], *corners, _OUTLINE, 1)
+        place = (x + 20 * zoom, 17 * zoom)
+        cv2.putText(rows[-1], name, place, _FONT, 0.45 * zoom, (0, 0, 0), zoom, cv2.LINE_AA)
         x += needed
     return np.concatenate([image, *rows])
 

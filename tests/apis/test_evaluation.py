@@ -3,6 +3,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from isda_suite.apis.evaluation import (
+    add_report,
     choose_evaluators,
     evaluators_of,
     make_format_only,
@@ -73,3 +74,24 @@ def test_format_only_needs_a_metric_that_writes_files():
     assert iou['output_dir'] == 'w/results'
     with pytest.raises(ConfigError, match='VOCMetric cannot write'):
         make_format_only({'type': 'VOCMetric'}, 'w')
+
+
+def test_the_report_counts_the_pixels_that_the_metric_counts():
+    metric = {'type': 'mmseg.IoUMetric', 'ignore_index': 7}
+    first, report = add_report(_cfg('isda_suite.DeepGlobeDataset', metric), 'out')
+    assert first == metric
+    assert report == {
+        'type': 'isda_suite.SegmentationReport',
+        'out_dir': 'out',
+        'ignore_index': 7,
+    }
+    *_, report = add_report(_cfg('mmseg.ADE20KDataset', [{'type': 'mmseg.IoUMetric'}]), 'out')
+    assert 'ignore_index' not in report
+
+
+def test_a_report_needs_classes_of_pixels_and_their_labels():
+    with pytest.raises(ConfigError, match='type CocoDataset have none: leave --out-dir out'):
+        add_report(_cfg('CocoDataset'), 'out')
+    metric = {'type': 'mmseg.IoUMetric', 'format_only': True}
+    with pytest.raises(ConfigError, match='--format-only uses none: leave one out'):
+        add_report(_cfg('mmseg.ADE20KDataset', metric), 'out')

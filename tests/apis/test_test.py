@@ -112,6 +112,7 @@ def test_format_only_writes_files_and_computes_nothing(config, checkpoint, folde
         ({'out': 'found.txt'}, r'must end with one of \.json'),
         ({'checkpoint': 'absent.pth'}, r'checkpoint: absent\.pth'),
         ({'cfg_options': {'tta_model': None}, 'tta': True}, 'defines no tta_model'),
+        ({'out_dir': 'report'}, '--out-dir: a confusion matrix counts pixels that have one class'),
         (
             {'cfg_options': {'model.num_classes': 3}},
             r'has 2 outputs in the checkpoint and 3 in the model',

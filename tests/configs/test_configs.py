@@ -20,7 +20,8 @@ COUNTS = json.loads((Path(__file__).parent / 'parameter_counts.json').read_text(
 # that the original READMEs use.
 NAME = re.compile(
     r'^[a-z]+_(sample'
-    r'|[a-z0-9-]+_(sample|custom_[a-z]+|\d+xb\d+-\w+_[a-z0-9-]+|3x_coco(-testdev)?))$'
+    r'|[a-z0-9-]+_(sample|custom_[a-z]+|\d+xb\d+-\w+_[a-z0-9-]+|3x_coco(-testdev)?)'
+    r'|1224x1224_80k_deepglobe)$'
 )
 
 
@@ -100,3 +101,30 @@ def test_the_reduced_learning_rate_reaches_the_published_tensors():
     # Frozen tensors get a group of their own too; only trainable ones count.
     reduced = [g for g in groups if g['lr'] < 1.2e-4 and g['params'][0].requires_grad]
     assert len(reduced) == 68
+
+
+def test_the_published_recipe_of_isdnet_is_the_published_one():
+    cfg = Config.fromfile(CONFIGS / 'isdnet/isdnet_1224x1224_80k_deepglobe.py')
+    optimizer, (schedule,) = cfg.optim_wrapper.optimizer, cfg.param_scheduler
+    assert (optimizer.type, optimizer.lr, optimizer.momentum) == ('SGD', 0.01, 0.9)
+    assert optimizer.weight_decay == 5e-4 and 'paramwise_cfg' not in cfg.optim_wrapper
+    assert (schedule.type, schedule.power, schedule.eta_min) == ('PolyLR', 0.9, 1e-4)
+    assert (schedule.begin, schedule.end, schedule.by_epoch) == (0, 80_000, False)
+    assert cfg.train_cfg.max_iters == 80_000 and cfg.train_cfg.val_interval == 4000
+    crop = cfg.train_pipeline[2]
+    assert (crop.crop_size, crop.cat_max_ratio) == ((1224, 1224), 0.75)
+    inria = Config.fromfile(CONFIGS / 'isdnet/isdnet_r18_4xb1-40k_inria.py')
+    assert inria.param_scheduler[0].end == inria.train_cfg.max_iters == 40_000
+    assert inria.model.data_preprocessor.size == (2000, 2000)
+    assert inria.train_pipeline[2].scale == (4000, 4000)
+
+
+@pytest.mark.parametrize(
+    ('name', 'side'), [('r18_4xb2-80k_deepglobe', 1958), ('r18_4xb1-40k_inria', 4000)]
+)
+def test_the_reduced_protocol_resizes_in_testing_only(name, side):
+    cfg = Config.fromfile(CONFIGS / f'isdnet/isdnet_{name}-ratio08.py')
+    test, val = (cfg[f'{part}_dataloader'].dataset for part in ('test', 'val'))
+    assert [step.scale for step in test.pipeline if step.type == 'Resize'] == [(side, side)]
+    assert not [step for step in val.pipeline if step.type == 'Resize']
+    assert test.data_prefix.img_path.endswith('test')

@@ -4,11 +4,17 @@ import hashlib
 import json
 from collections import Counter
 
+import cv2
 import numpy as np
 import pytest
 
 from isda_suite.datasets.checks import check_annotations
-from isda_suite.datasets.sample import STAMP_NAME, scene_of, write_sample_coco
+from isda_suite.datasets.sample import (
+    STAMP_NAME,
+    scene_of,
+    write_sample_coco,
+    write_sample_semantic,
+)
 from isda_suite.datasets.scene import CLASSES, SceneStatistics
 from isda_suite.datasets.scene_rendering import random_scene, render
 
@@ -60,6 +66,25 @@ def test_a_folder_of_someone_else_is_not_touched(tmp_path):
     with pytest.raises(FileExistsError, match='was not written by the sample generator'):
         write_sample_coco(tmp_path, num_train=1, num_val=1, progress=False)
     assert (tmp_path / 'mine.txt').read_text() == 'mine'
+
+
+def test_label_images_show_the_classes_of_the_same_scenes(sample, tmp_path):
+    root = write_sample_semantic(tmp_path / 'sem', num_train=2, num_val=1, progress=False)
+    for name in ('000000', '000001'):
+        image = (root / 'images' / 'train' / f'{name}.jpg').read_bytes()
+        assert image == (sample / 'train' / f'{name}.jpg').read_bytes()
+    label = cv2.imread(str(root / 'labels' / 'train' / '000001.png'), cv2.IMREAD_UNCHANGED)
+    scene = scene_of(0, 'train', 1)
+    assert label.shape == scene.size_hw and label.dtype == np.uint8
+    for item, mask in zip(scene.objects, render(scene).masks, strict=True):
+        assert (label[mask] == item.label + 1).all()
+    assert (label[~render(scene).masks.any(axis=0)] == 0).all()
+    before = (root / STAMP_NAME).stat().st_mtime_ns
+    write_sample_semantic(root, num_train=2, num_val=1, progress=False)
+    assert (root / STAMP_NAME).stat().st_mtime_ns == before
+    (root / 'labels' / 'val' / '000000.png').unlink()
+    write_sample_semantic(root, num_train=2, num_val=1, progress=False)
+    assert (root / 'labels' / 'val' / '000000.png').is_file()
 
 
 def test_the_annotations_pass_our_own_checks(sample):

@@ -8,7 +8,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from isda_suite.engine.hooks import LoaderMemoryHook, loader_memory
-from isda_suite.engine.memory import free_memory, peak_of
+from isda_suite.engine.memory import free_memory, peak_of, used_memory
 
 SIDE = 6000  # above 32 MB the C library takes memory from the system each time
 IMAGE_BYTES = SIDE * SIDE
@@ -94,3 +94,9 @@ def test_more_than_half_of_what_is_free_is_a_warning(runner, monkeypatch, caplog
 def test_loading_in_the_main_process_needs_no_estimate(runner, monkeypatch, caplog):
     runner.train_loop = runner.val_loop
     assert not logged(runner, monkeypatch, caplog, free=1)
+
+
+def test_what_this_process_holds_grows_with_what_it_holds():
+    before = used_memory()
+    held = np.ones(64 << 20, np.uint8)
+    assert used_memory() - before > len(held) * 0.9

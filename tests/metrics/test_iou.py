@@ -53,7 +53,7 @@ def test_counts_go_on_beyond_the_integers_of_float32():
 
 def test_images_larger_than_a_chunk_are_counted_whole(monkeypatch):
     whole = evaluated(IoUMetric, samples())
-    monkeypatch.setattr('isda_suite.metrics.iou._CHUNK', 100)
+    monkeypatch.setattr('isda_suite.metrics.confusion._CHUNK', 100)
     assert evaluated(IoUMetric, samples()) == whole
 
 
@@ -94,3 +94,21 @@ def test_class_maps_are_written_and_counted_once(tmp_path, format_only):
     assert found == ({} if format_only else evaluated(IoUMetric, data))
     written = np.asarray(Image.open(tmp_path / '1.png'))
     assert (written == data[1]['pred_sem_seg']['data'].squeeze().numpy()).all()
+
+
+def test_a_class_can_be_left_out_of_the_means():
+    """Its pixels still count against the classes predicted there."""
+    data = samples(1)
+    found = evaluated(IoUMetric, data, left_out='road', classwise=True, nan_to_num=0)
+    rest = [found[f'{name}_IoU'] for name in CLASSES[1:]]
+    assert found['mIoU_wo_road'] == pytest.approx(np.mean(rest), abs=0.011)
+    assert found['mFscore_wo_road'] != found['mFscore']
+    pred, label = (data[0][key]['data'].long() for key in ('pred_sem_seg', 'gt_sem_seg'))
+    house = ((pred == 1) & (label != 255), label == 1)
+    expected = 100 * float((house[0] & house[1]).sum() / (house[0] | house[1]).sum())
+    assert found['house_IoU'] == pytest.approx(expected, abs=0.006)
+
+
+def test_the_class_to_leave_out_has_to_exist():
+    with pytest.raises(ValueError, match="left_out='sea' is no class of road, house, tree, lake"):
+        evaluated(IoUMetric, samples(), left_out='sea')

@@ -1,7 +1,7 @@
 """Which command reads which kind of file, as command lines in a folder of the toy segmenter.
 
-FILE stands for the file in question. The folder holds `toy.py`, `toy.pth`, `data/` and, for
-`convert`, `detr.pth`.
+FILE stands for the file in question. The folder holds `toy.py`, `toy.pth`, `data/`,
+`toy_segmentor.py` and, for `convert`, `detr.pth`.
 """
 
 CHECKPOINT_READERS = {
@@ -14,6 +14,7 @@ CHECKPOINT_READERS = {
     ],
     'fps': ['fps', 'toy.py', 'FILE', '--height', '32', '--width', '32', '--iters', '1'],
     'predict': ['predict', 'data/val', 'toy.py', 'FILE'],
+    'segment': ['segment', 'toy_segmentor.py', 'FILE', 'data/val', '--out-dir', 'out'],
     'publish': ['publish', 'FILE', 'out/toy'],
     'convert': ['convert', 'FILE', 'out/ours.pth', '--method', 'isda'],
 }
@@ -22,6 +23,7 @@ CONFIG_READERS = {
     'test': ['test', 'FILE', 'toy.pth'],
     'fps': ['fps', 'FILE'],
     'predict': ['predict', 'data/val', 'FILE', 'toy.pth'],
+    'segment': ['segment', 'FILE', 'toy.pth', 'data/val', '--out-dir', 'out'],
     'check-data': ['check-data', 'FILE'],
     'browse': ['browse', 'FILE'],
     'print-config': ['print-config', 'FILE'],
@@ -37,6 +39,12 @@ OPTION_READERS = {
     **ANNOTATION_READERS,
     'fps': ['fps', 'toy.py'],
     'predict': ['predict', 'data/val', 'toy.py', 'toy.pth'],
+    'segment': ['segment', 'toy.py', 'toy.pth', 'data/val'],
     'print-config': ['print-config', 'toy.py'],
     'demo': ['demo'],
+}
+# SRC stands for a download in the command's own layout, `lists` for a folder of lists of names.
+DOWNLOAD_READERS = {
+    'deepglobe': ['prepare-deepglobe', 'SRC', 'out', '--lists', 'lists', '--workers', '1'],
+    'inria': ['prepare-inria', 'SRC', 'out', '--lists', 'lists', '--workers', '1'],
 }

@@ -12,8 +12,7 @@ import pytest
 
 from tests.data.deepglobe_fake.make import PALETTE, SIZE_HW, ids, make, write_mask
 from tests.datasets.test_image_file import jpeg_turned_by_exif
-from tests.engine.toy_segmentor import write_config
-from tests.tools.in_process import call_tool
+from tests.reliability.segmentor_tools import caller
 
 IMAGE = 'img_dir/train/21_sat.jpg'
 LABEL = 'rgb2id/train/21_mask.png'
@@ -35,17 +34,7 @@ def data(tmp_path):
 @pytest.fixture
 def tool(tmp_path, data, monkeypatch, capsys):
     """Run a tool on the toy configuration; returns its exit code and all it said."""
-
-    def run(script, *arguments, extra=''):
-        monkeypatch.chdir(tmp_path)
-        config = write_config(tmp_path, data, extra)
-        work_dir = () if 'check' in script or 'browse' in script else ('--work-dir', 'w')
-        code = call_tool(monkeypatch, script, config, *arguments, *work_dir)
-        captured = capsys.readouterr()
-        assert 'Traceback' not in captured.err
-        return code, captured.out + captured.err
-
-    return run
+    return caller(tmp_path, data, monkeypatch, capsys)
 
 
 def _change_label(data, change):
@@ -78,6 +67,10 @@ def _empty_image(data):
     (data / IMAGE).write_bytes(b'')
 
 
+def _image_cut_in_its_header(data):
+    (data / IMAGE).write_bytes((data / IMAGE).read_bytes()[:30])
+
+
 def _empty_label(data):
     (data / LABEL).write_bytes(b'')
 
@@ -97,6 +90,7 @@ def _turned_image(data):
         (_colours_for_ids, r'21_mask\.png: .* found 3 channels.*raw_masks=True'),
         (_label_of_another_size, r'21_mask\.png: .* \(48, 60\), its image .*21_sat\.jpg is \(48, '),
         (_empty_image, r'21_sat\.jpg: the file is empty'),
+        (_image_cut_in_its_header, r'21_sat\.jpg: its 30 bytes cannot be decoded: cut off'),
         (_empty_label, r'21_mask\.png: the file is empty'),
         (_turned_image, r'21_mask\.png: the label is .* \(48, 64\), its image .* is \(64, 48\)'),
     ],
@@ -218,6 +212,11 @@ def test_train_test_and_browse_work_end_to_end(tool, tmp_path):
     code, said = tool('tools/test.py', 'w/iter_2.pth', '--show-dir', 'shown')
     assert code == 0
     assert len(list((tmp_path / 'shown').iterdir())) == 4
+    height, width = cv2.imread(str(tmp_path / 'shown/21_sat.png')).shape[:2]
+    assert width > 3 * 384 and height > 384  # image, labels, prediction, each enlarged
+    assert tool('tools/test.py', 'w/iter_2.pth', '--eval', 'mIoU', '--out-dir', 'report')[0] == 0
+    names = ['confusion_matrix.csv', 'confusion_matrix.png', 'per_image.csv']
+    assert sorted(path.name for path in (tmp_path / 'report').iterdir()) == names
     code, said = tool('tools/browse_dataset.py', '--split', 'val', '--output-dir', 'b')
     assert (code, '4 samples drawn' in said) == (0, True)
 

@@ -1,9 +1,7 @@
 """Images of 5000 x 5000 pixels pass through loading and evaluation in little memory."""
 
-import struct
 import subprocess
 import sys
-import zlib
 
 import cv2
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 from isda_suite.datasets.errors import DataError
 from isda_suite.datasets.image_file import read_image
 from isda_suite.datasets.transforms import LoadImage
+from tests.data.bombs import claims_pixels
 from tests.tools.running import environment
 
 SIDE = 5000
@@ -77,24 +76,10 @@ def test_a_large_image_is_loaded_and_evaluated_in_little_memory(folder):
     assert evaluation < 250
 
 
-def _claims(side):
-    """Return a png of a few bytes whose header tells of side x side pixels."""
-
-    def chunk(kind, data):
-        return (
-            struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
-        )
-
-    header = struct.pack('>IIBBBBB', side, side, 8, 0, 0, 0, 0)
-    pixels = zlib.compress(bytes(1000))
-    parts = [chunk(b'IHDR', header), chunk(b'IDAT', pixels), chunk(b'IEND', b'')]
-    return b'\x89PNG\r\n\x1a\n' + b''.join(parts)
-
-
 @pytest.mark.parametrize(('backend', 'limit'), [('cv2', '2^30'), ('pillow', 'MAX_IMAGE_PIXELS')])
 def test_a_header_that_tells_of_too_many_pixels_is_refused_by_name(tmp_path, backend, limit):
     path = tmp_path / 'bomb.png'
-    path.write_bytes(_claims(40_000))
+    path.write_bytes(claims_pixels(40_000))
     with pytest.raises(DataError) as raised:
         LoadImage(imdecode_backend=backend)({'img_path': str(path)})
     assert 'bomb.png' in str(raised.value) and limit in str(raised.value)

@@ -22,11 +22,15 @@ from tests.apis.archive_probes import UNSAFE, write_tar, write_unsafe, write_zip
 from tests.apis.misbehaving_server import running_server
 from tests.apis.tiny_isda import start_checkpoint, write_isda_config
 from tests.checkpoint.probes import MakeFolder, program, write_probes
+from tests.data.bombs import claims_pixels
+from tests.data.deepglobe_fake.make import write_image, write_mask
+from tests.engine import toy_segmentor
 from tests.engine.toy import ToySegmenter, write_coco, write_config
 from tests.reliability.commands import (
     ANNOTATION_READERS,
     CHECKPOINT_READERS,
     CONFIG_READERS,
+    DOWNLOAD_READERS,
     OPTION_READERS,
 )
 
@@ -35,7 +39,13 @@ DOWNLOADS = {'download'}
 
 
 def test_every_command_is_among_the_cases():
-    tables = (CHECKPOINT_READERS, CONFIG_READERS, ANNOTATION_READERS, OPTION_READERS)
+    tables = (
+        CHECKPOINT_READERS,
+        CONFIG_READERS,
+        ANNOTATION_READERS,
+        OPTION_READERS,
+        DOWNLOAD_READERS,
+    )
     covered = {words[0] for table in tables for words in table.values()}
     assert covered | DOWNLOADS | READ_NOTHING == set(_COMMANDS)
 
@@ -62,6 +72,7 @@ def call(tmp_path, monkeypatch, capsys, trace):
     """Run a command in a folder with data, a configuration and weights; return code and words."""
     monkeypatch.chdir(tmp_path)
     write_config(tmp_path, write_coco(tmp_path / 'data'))
+    toy_segmentor.write_config(tmp_path, tmp_path / 'data')
     torch.save({'state_dict': ToySegmenter(2).state_dict()}, 'toy.pth')
 
     def run(words, file=''):
@@ -106,7 +117,12 @@ def test_code_in_pickled_arrays_is_refused(call, tmp_path, trace):
 @pytest.mark.parametrize('reader', CHECKPOINT_READERS)
 def test_text_of_a_config_in_a_checkpoint_is_not_run(call, tmp_path, trace, detr, reader):
     """These files are harmless to read; mmengine would run the texts afterwards."""
-    state = detr(tmp_path) if reader == 'convert' else ToySegmenter(2).state_dict()
+    if reader == 'convert':
+        state = detr(tmp_path)
+    elif reader == 'segment':
+        state = build_model(tmp_path / 'toy_segmentor.py').state_dict()
+    else:
+        state = ToySegmenter(2).state_dict()
     if reader == 'resume':
         assert call(['train', 'toy.py', '--work-dir', 'before'])[0] == 0
         content = torch.load('before/iter_2.pth', weights_only=False)
@@ -195,6 +211,39 @@ def test_a_pickle_that_a_stock_data_set_reads_is_not_run(call, tmp_path, trace, 
     assert 'mkdir' in said and 'write it as json' in said
     pickle.loads(bad.read_bytes())
     assert trace.exists(), 'the probe is alive'
+
+
+def _raw_download(folder, kind, name):
+    """Write one image and mask as their owners publish them; returns the folder and both files."""
+    inner = ('images/{}.tif', 'gt/{}.tif') if kind == 'inria' else ('{}_sat.jpg', '{}_mask.png')
+    root = folder / ('train' if kind == 'inria' else '')
+    image, mask = (root / one.format(name) for one in inner)
+    write_image(image, np.zeros((8, 8), np.uint8))
+    write_mask(mask, np.zeros((8, 8, 3), np.uint8))
+    return folder, image, mask
+
+
+@pytest.mark.parametrize('name', ['../../secret', '{}/secret'])
+@pytest.mark.parametrize('kind', DOWNLOAD_READERS)
+def test_a_name_of_a_list_that_leaves_its_folder_is_refused(call, tmp_path, kind, name):
+    src, *_ = _raw_download(tmp_path / 'src/deep', kind, '7')
+    (tmp_path / 'lists').mkdir()
+    (tmp_path / 'lists/train.txt').write_text(f'7\n{name.format(tmp_path)}\n')
+    code, said = call([word.replace('SRC', str(src)) for word in DOWNLOAD_READERS[kind]])
+    assert code == 3 and 'train.txt: ' in said and 'leads out of the folder' in said
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('kind', DOWNLOAD_READERS)
+def test_a_mask_that_claims_too_many_pixels_is_refused(call, tmp_path, kind):
+    src, image, mask = _raw_download(tmp_path / 'src', kind, '7')
+    (tmp_path / 'lists').mkdir()
+    (tmp_path / 'lists/train.txt').write_text('7')
+    for bad in (mask, image):
+        bad.write_bytes(claims_pixels(40_000))
+        code, said = call([word.replace('SRC', str(src)) for word in DOWNLOAD_READERS[kind]])
+        assert code == 3 and bad.name in said
+    assert not list((tmp_path / 'out').rglob('*.*'))
 
 
 def _download(call, monkeypatch, archive):

@@ -3,13 +3,14 @@
 import pytest
 
 from isda_suite.apis.train import train
-from isda_suite.datasets.sample import write_sample_coco
+from isda_suite.datasets.sample import write_sample_coco, write_sample_semantic
 from tests.engine.toy import KilledError
 
 ITERATIONS = 6
 METHODS = {
     'isda': {
         'config': 'isda/isda_sample.py',
+        'data': write_sample_coco,
         # Dropout and both kinds of workers; the rest is the configuration that people run.
         'options': {
             'model.num_queries': 12,
@@ -17,7 +18,12 @@ METHODS = {
             'model.encoder.layer_cfg.self_attn_cfg.dropout': 0.1,
             'train_dataloader.batch_size': 2,
         },
-    }
+    },
+    'isdnet': {
+        'config': 'isdnet/isdnet_r18_sample.py',
+        'data': write_sample_semantic,
+        'options': {'train_dataloader.batch_size': 2},
+    },
 }
 
 
@@ -48,7 +54,8 @@ def _curve(method, data_root, folder, workers, kills=()):
 @pytest.mark.slow
 @pytest.mark.parametrize('method', METHODS)
 def test_a_killed_run_continues_the_curve(method, tmp_path):
-    data_root = write_sample_coco(tmp_path / 'data', num_train=8, num_val=1, progress=False)
+    write = METHODS[method]['data']
+    data_root = write(tmp_path / 'data', num_train=8, num_val=1, progress=False)
     whole = _curve(method, data_root, tmp_path / 'whole', workers=0)
     assert len(whole) == len(set(whole.values())) == ITERATIONS
     assert _curve(method, data_root, tmp_path / 'killed', workers=2, kills=(3, 5)) == whole

@@ -50,6 +50,12 @@ def test_a_written_sample_can_be_browsed(tmp_path, monkeypatch, capsys):
         assert len(list((tmp_path / split).glob('*.jpg'))) == count + 1
 
 
+def test_the_sample_can_be_written_with_label_images(tmp_path, monkeypatch):
+    arguments = (tmp_path / 's', '--format', 'semantic', '--num-train', 1, '--num-val', 1)
+    assert _main('misc/write_sample.py', monkeypatch, *arguments) == 0
+    assert (tmp_path / 's' / 'labels' / 'val' / '000000.png').is_file()
+
+
 @pytest.mark.parametrize(
     ('tool', 'arguments', 'message'),
     [

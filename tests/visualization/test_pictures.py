@@ -34,6 +34,18 @@ def test_captions_and_legends_leave_the_image_as_it_is():
         assert (legend[40:] == colour).all(axis=2).any()
 
 
+def test_a_white_class_is_seen_in_the_legend():
+    legend = with_legend(GREY, [('', (255, 255, 255))])[40:]
+    assert (legend[:, :, 0] < 128).sum() >= 2 * (15 + 13) - 4
+
+
+def test_writing_can_be_larger():
+    assert with_caption(GREY, 'a', zoom=2).shape[0] == 40 + 2 * 24
+    small, large = (with_legend(GREY, [('', (255, 0, 0))], zoom)[40:] for zoom in (1, 2))
+    red = [(legend == (255, 0, 0)).all(axis=2).sum() for legend in (small, large)]
+    assert red[1] > 3 * red[0]
+
+
 def test_rows_are_filled_up_with_white():
     row = beside([GREY, GREY[:20]])
     assert row.shape == (40, 126, 3)

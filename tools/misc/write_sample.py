@@ -6,8 +6,14 @@ import sys
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description='Write the generated sample data set (COCO).')
+    parser = argparse.ArgumentParser(description='Write the generated sample data set.')
     parser.add_argument('root', nargs='?', default='data/sample', help='folder to make')
+    parser.add_argument(
+        '--format',
+        choices=('coco', 'semantic'),
+        default='coco',
+        help='instances in a COCO json, or a label image beside each image (default: %(default)s)',
+    )
     parser.add_argument('--num-train', type=int, default=240)
     parser.add_argument('--num-val', type=int, default=60)
     parser.add_argument('--seed', type=int, default=0)
@@ -17,10 +23,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Write the data set; nothing happens when it is there already."""
     args = parse_args(argv)
-    from isda_suite.datasets.sample import write_sample_coco
+    from isda_suite.datasets.sample import write_sample_coco, write_sample_semantic
 
+    write = {'coco': write_sample_coco, 'semantic': write_sample_semantic}[args.format]
     try:
-        root = write_sample_coco(args.root, args.num_train, args.num_val, seed=args.seed)
+        root = write(args.root, args.num_train, args.num_val, seed=args.seed)
     except FileExistsError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2

@@ -1,19 +1,15 @@
 """What is special about ISDA's input: sizes, options, batches and ranks without objects."""
 
 import json
-import socket
-import subprocess
-import sys
 
 import pytest
-import torch
 
+from tests.methods.rank_weights import assert_only_the_first_rank_had_targets, train_on_two_ranks
 from tests.tools.in_process import call_tool
-from tests.tools.running import ROOT, environment
 
 EMPTY_RANK = """
 _base_ = [{config!r}]
-custom_imports = dict(imports=['isda_suite', 'tests.methods.isda.rank_weights'],
+custom_imports = dict(imports=['isda_suite', 'tests.methods.rank_weights'],
                       allow_failed_imports=False)
 default_hooks = dict(weights=dict(type='RankWeights', folder={folder!r}))
 train_cfg = dict(max_iters=3, val_interval=10)
@@ -99,35 +95,9 @@ def test_a_rank_without_objects_finishes_and_both_stay_equal(config, data, tmp_p
     wrapper.write_text(
         EMPTY_RANK.format(config=str(config), folder=str(tmp_path), ann_file=str(path))
     )
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = str(free.getsockname()[1])
-    command = [sys.executable, str(ROOT / 'tools/train.py'), str(wrapper), '--launcher', 'mpi']
-    ranks = []
-    for rank in ('0', '1'):
-        prefix = 'OMPI_COMM_WORLD_'
-        variables = {f'{prefix}RANK': rank, f'{prefix}LOCAL_RANK': rank, f'{prefix}SIZE': '2',
-                     f'{prefix}LOCAL_SIZE': '2', 'MASTER_PORT': port,
-                     'ISDA_OPS_LIBRARY': str(tmp_path / 'nowhere.so')}  # fmt: skip
-        ranks.append(
-            subprocess.Popen(
-                [*command, '--work-dir', str(tmp_path / 'w'), '--seed', '0'],
-                env=environment(**variables),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    said = [one.communicate(timeout=300)[1] for one in ranks]
-    assert [one.returncode for one in ranks] == [0, 0], said
+    said, ranks = train_on_two_ranks(
+        wrapper, tmp_path, ISDA_OPS_LIBRARY=str(tmp_path / 'nowhere.so')
+    )
     assert all('python -m isda_suite.ops build' in text for text in said)
-    first, second = (torch.load(tmp_path / f'rank_{rank}.pth') for rank in (0, 1))
-    assert first['objects'] > 0 and second['objects'] == 0
-    assert first['weights'].keys() == second['weights'].keys()
-    for name, value in first['weights'].items():
-        assert torch.equal(value, second['weights'][name]), name
-        assert torch.isfinite(value).all(), name
-    moved = [n for n, v in first['weights'].items() if not torch.equal(v, first['before'][n])]
-    assert {name.split('.')[0] for name in moved} >= {
-        'backbone', 'neck', 'encoder', 'decoder', 'bbox_head', 'mask_feat_head',
-    }  # fmt: skip
+    parts = ('backbone', 'neck', 'encoder', 'decoder', 'bbox_head', 'mask_feat_head')
+    assert_only_the_first_rank_had_targets(*ranks, parts)

@@ -1,0 +1,96 @@
+"""The shallow branch: the first four stages of STDC on the residuals of the pyramid."""
+
+from typing import Any, ClassVar
+
+import torch
+from mmseg.models.backbones import STDCNet
+from torch import Tensor
+
+from isda_suite.registry import MODELS
+
+from .options import require_one_of
+
+STEM_INITS = ('tile', 'average')
+_STEM = 'stages.0.conv.weight'
+
+
+@MODELS.register_module()
+class ShallowBranch(STDCNet):
+    """mmseg's STDC without its last stage, for inputs of any number of channels.
+
+    A checkpoint whose first convolution has fewer input channels (ImageNet weights have three, the
+    branch six) is repeated over the channels when it is loaded; entries of its last stage have no
+    place here and are left out.
+
+    Args:
+        in_channels: Channels of the input, three a level of the pyramid.
+        channels: Channels after the first two convolutions and the two stages.
+        stdc_type: ``'STDCNet1'`` (published) or ``'STDCNet2'``.
+        norm_cfg: Normalisation, of all layers.
+        stem_init: ``'tile'`` repeats the weights of the first convolution as they are (published);
+            ``'average'`` divides them by the number of repetitions, which keeps the size of its
+            output.
+        init_cfg: Initialisation, e.g. ``Pretrained`` with STDC weights.
+
+    Raises:
+        ModelConfigError: if ``stem_init`` is unknown.
+
+    Source: ISDNet (CVPR 2022), section 3; STDC (arXiv:2104.13188).
+    """
+
+    #: Blocks and their strides; the base class knows a third stage.
+    arch_settings: ClassVar[dict[str, list[tuple[int, ...]]]] = {
+        name: stages[:2] for name, stages in STDCNet.arch_settings.items()
+    }
+
+    def __init__(
+        self,
+        in_channels: int = 6,
+        channels: tuple[int, int, int, int] = (32, 64, 256, 512),
+        stdc_type: str = 'STDCNet1',
+        norm_cfg: dict[str, Any] | None = None,
+        stem_init: str = 'tile',
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        require_one_of('shallow_branch.stem_init', stem_init, STEM_INITS)
+        super().__init__(
+            stdc_type,
+            in_channels,
+            (*channels, 0),  # the fifth number belongs to the missing stage
+            bottleneck_type='cat',
+            norm_cfg=norm_cfg or dict(type='BN'),
+            act_cfg=dict(type='ReLU'),
+            init_cfg=init_cfg,
+        )
+        self.stem_init = stem_init
+
+    def forward(self, residuals: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the spatial features.
+
+        Args:
+            residuals: (B, in_channels, H, W).
+
+        Returns:
+            S8 (B, channels[2], H/8, W/8) and S16 (B, channels[3], H/16, W/16), sides rounded up.
+        """
+        eighth, sixteenth = super().forward(residuals)
+        return eighth, sixteenth
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        name = f'{prefix}{_STEM}'
+        if name in state_dict:
+            state_dict[name] = self._fitted(state_dict[name])
+        for unknown in [name for name in state_dict if name.startswith(f'{prefix}stages.4.')]:
+            del state_dict[unknown]
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def _fitted(self, stem: Tensor) -> Tensor:
+        """Repeat the weight (out, in, 3, 3) of a stem with fewer channels."""
+        times, rest = divmod(self.in_channels, stem.shape[1])
+        if times <= 1 or rest:
+            return stem  # equal, or a mismatch for the loader to report
+        tiled = stem.repeat(1, times, 1, 1)
+        # Compat: stem_init='average'
+        return torch.div(tiled, times) if self.stem_init == 'average' else tiled
