@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Measure the inference speed of a model on images of one size.
 
-The protocol says what is timed: `network` (no post-processing), `model` (with it) or `end-to-end`
-(8-bit images in host memory to results in host memory).
+The protocol says what is timed: `network` (no post-processing), `model` (with it), `end-to-end`
+(8-bit images in host memory to results in host memory), `full` (the same to label maps, of
+segmentors), or `paper` (as ISDNet's authors measured: 0.8 of the size, without arg-max).
 
 Example:
     python tools/fps_test.py configs/isda/isda_r50_3x_coco.py --height 800 --width 1333
@@ -32,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, default=1, help='images a pass (default: 1)')
     parser.add_argument(
         '--protocol',
-        choices=('network', 'model', 'end-to-end'),
+        choices=('network', 'model', 'end-to-end', 'full', 'paper'),
         default='model',
         help='what is timed (default: model)',
     )
@@ -43,15 +44,17 @@ def parse_args() -> argparse.Namespace:
         help='its type (default: float16 on a GPU, bfloat16 on a CPU)',
     )
     parser.add_argument('--compile', action='store_true', help='run through torch.compile')
-    parser.add_argument('--warmup', type=int, default=5, help='untimed passes (default: 5)')
-    parser.add_argument('--iters', type=int, default=30, help='timed passes (default: 30)')
+    parser.add_argument('--fuse', action='store_true', help='batch norms into convolutions')
+    parser.add_argument('--channels-last', action='store_true', help='memory format of all maps')
+    parser.add_argument('--warmup', type=int, help='untimed passes (default: 5; paper: 100)')
+    parser.add_argument('--iters', type=int, help='timed passes (default: 30; paper: 300)')
     add_device(parser)
     parser.add_argument('--out', metavar='JSON', help='write the result here')
     add_config_options(parser)
     add_trust_checkpoint(parser)
     args = parser.parse_args()
     for name in ('height', 'width', 'batch_size', 'iters'):
-        if getattr(args, name) < 1:
+        if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f'--{name.replace("_", "-")} must be at least 1')
     return args
 
@@ -73,6 +76,8 @@ def main() -> None:
         protocol=args.protocol,
         amp_dtype=args.amp_dtype or ('auto' if args.amp else None),
         compiled=args.compile,
+        fused=args.fuse,
+        channels_last=args.channels_last,
         warmup=args.warmup,
         iters=args.iters,
     )

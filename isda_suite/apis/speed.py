@@ -11,8 +11,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -20,71 +19,14 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from torch import nn
 
 from isda_suite.checkpoint.atomic import write_atomically
-from isda_suite.compat.warning_filters import quiet_imports
-from isda_suite.engine.errors import ConfigError
 
+from .fast_inference import optimise_for_inference
 from .model import load_model
+from .speed_protocols import PROTOCOLS, SpeedSettings, prepare_step
 
-PROTOCOLS = {
-    'network': 'normalised batch on the device to raw outputs, without post-processing',
-    'model': 'normalised batch on the device to final results on the device',
-    'end-to-end': '8-bit images in host memory to final results in host memory: transfer, '
-    'normalisation, padding, network, post-processing, transfer back',
-}
-"""What is inside the timed region of each protocol."""
-
-_DTYPES = {'float16': torch.float16, 'bfloat16': torch.bfloat16}
-
-
-@dataclass(frozen=True)
-class SpeedSettings:
-    """What to measure.
-
-    Args:
-        height: Height of the images in pixels, before the padding of the data preprocessor.
-        width: Their width.
-        batch_size: Images per pass.
-        protocol: One of :data:`PROTOCOLS`.
-        amp_dtype: ``float16`` or ``bfloat16`` for automatic mixed precision, ``auto`` for the
-            first on a GPU and the second on a CPU, ``None`` for the precision of the weights.
-        compiled: Run the model through ``torch.compile``.
-        warmup: Passes before the clock starts; they also compile.
-        iters: Timed passes.
-        seed: Seed of the images and of random weights.
-    """
-
-    height: int
-    width: int
-    batch_size: int = 1
-    protocol: str = 'model'
-    amp_dtype: str | None = None
-    compiled: bool = False
-    warmup: int = 5
-    iters: int = 30
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ConfigError: if one is out of range.
-        """
-        for name in ('height', 'width', 'batch_size', 'iters'):
-            if getattr(self, name) < 1:
-                raise ConfigError(f'{name} must be at least 1, got {getattr(self, name)}')
-        if self.warmup < 0:
-            raise ConfigError(f'warmup must not be negative, got {self.warmup}')
-        if self.protocol not in PROTOCOLS:
-            raise ConfigError(
-                f'protocol must be one of {", ".join(PROTOCOLS)}, got {self.protocol!r}'
-            )
-        if self.amp_dtype not in (None, 'auto', *_DTYPES):
-            raise ConfigError(
-                f'amp_dtype must be auto, float16 or bfloat16, got {self.amp_dtype!r}'
-            )
+__all__ = ['SpeedSettings', 'describe', 'measure_speed', 'write_report']
 
 
 def measure_speed(
@@ -116,26 +58,25 @@ def measure_speed(
     model = load_model(config, checkpoint, device, trust)
     place = next(model.parameters()).device
     loaded_mb = _resident_mb()
-    step, input_hw = _prepare_step(model, settings, place)
-    if settings.compiled:
-        model.forward = torch.compile(model.forward)
-    with torch.no_grad(), _precision(settings, place):
-        seconds, gpu_peak = _time_steps(step, settings, place)
+    optimise_for_inference(model, settings.steps)
+    step = prepare_step(model, settings)
+    with torch.no_grad():
+        seconds = _time_steps(step.run, settings, place)
     cfg: Any = model.cfg
     return dict(
         config=str(cfg.filename),
         checkpoint=None if checkpoint is None else str(checkpoint),
-        settings=asdict(settings) | {'amp_dtype': _amp_name(settings, place)},
-        protocol=PROTOCOLS[settings.protocol],
-        input_hw=list(input_hw),
+        settings=asdict(settings) | {'amp_dtype': settings.steps.amp_name(place)},
+        protocol=PROTOCOLS[settings.protocol].timed,
+        input_hw=list(step.input_hw),
         parameters=sum(p.numel() for p in model.parameters()),
-        **_statistics(seconds, settings.batch_size),
+        **_statistics(seconds, settings),
         memory_mb=dict(
             process_before_model=before_mb,
             process_with_model=loaded_mb,
             process_after=_resident_mb(),
             process_peak=_peak_resident_mb(),
-            gpu_peak=gpu_peak,
+            **_gpu_peaks(place),
         ),
         environment=_environment(place),
     )
@@ -158,14 +99,16 @@ def describe(report: dict[str, Any]) -> str:
         if memory['gpu_peak'] is not None
         else f'{memory["process_peak"]:.0f} MB of the whole process'
     )
+    seen = 'timed at' if settings['protocol'] == 'paper' else 'padded to'
+    steps = [name for name in ('fused', 'channels_last', 'compiled') if settings[name]]
     weights = 'random weights' if report['checkpoint'] is None else report['checkpoint']
     return '\n'.join(
         [
             f'{report["config"]} ({weights})',
             f'protocol  {settings["protocol"]}: {report["protocol"]}',
-            f'input     {settings["height"]} x {settings["width"]}, padded to {height} x {width}, '
-            f'batch {settings["batch_size"]}, precision {settings["amp_dtype"] or "float32"}, '
-            f'compiled {"yes" if settings["compiled"] else "no"}',
+            f'input     {settings["height"]} x {settings["width"]}, {seen} {height} x {width}, '
+            f'batch {settings["batch_size"]}, precision {settings["amp_dtype"] or "float32"}'
+            f'{"".join(f", {step}" for step in steps)}',
             f'device    {environment["device"]}, {environment["threads"]} threads, '
             f'torch {environment["versions"]["torch"]}',
             f'time      median {times["median"]:.1f} ms per batch, p10 {times["p10"]:.1f}, '
@@ -177,84 +120,43 @@ def describe(report: dict[str, Any]) -> str:
     )
 
 
-def _prepare_step(
-    model: nn.Module, settings: SpeedSettings, device: torch.device
-) -> tuple[Callable[[], Any], tuple[int, int]]:
-    """Make the function to time and find the size the network sees."""
-    generator = torch.Generator().manual_seed(settings.seed)
-    shape = (3, settings.height, settings.width)
-    images = [
-        torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-        for _ in range(settings.batch_size)
-    ]
-    samples = [_sample(model, settings.height, settings.width) for _ in images]
-    preprocess: Any = model.data_preprocessor
-    batch = preprocess(dict(inputs=list(images), data_samples=samples), False)
-    inputs, prepared = batch['inputs'], batch['data_samples']
-    input_hw = (inputs.shape[-2], inputs.shape[-1])
-
-    def network() -> Any:
-        return model.forward(inputs, prepared, mode='tensor')
-
-    def whole_model() -> Any:
-        return model.forward(inputs, prepared, mode='predict')
-
-    def end_to_end() -> Any:
-        fresh = [_sample(model, settings.height, settings.width) for _ in images]
-        data = preprocess(dict(inputs=list(images), data_samples=fresh), False)
-        results = model.forward(data['inputs'], data['data_samples'], mode='predict')
-        return [result.cpu() for result in results]
-
-    steps = {'network': network, 'model': whole_model, 'end-to-end': end_to_end}
-    return steps[settings.protocol], input_hw
-
-
-def _sample(model: nn.Module, height: int, width: int) -> Any:
-    """Make the data sample of an image that no pipeline has resized."""
-    meta = dict(
-        img_shape=(height, width),
-        ori_shape=(height, width),
-        pad_shape=(height, width),
-        scale_factor=(1.0, 1.0),
-        flip=False,
-        img_id=0,
-    )
-    cfg: Any = model.cfg
-    with quiet_imports():
-        if cfg.get('default_scope') == 'mmseg':
-            from mmseg.structures import SegDataSample as Sample
-        else:
-            from mmdet.structures import DetDataSample as Sample
-    return Sample(metainfo=meta)
-
-
 def _time_steps(
     step: Callable[[], Any], settings: SpeedSettings, device: torch.device
-) -> tuple[list[float], float | None]:
+) -> list[float]:
     from tqdm import trange
 
     def wait() -> None:
         if device.type == 'cuda':
             torch.cuda.synchronize(device)
 
-    for _ in trange(settings.warmup, desc='warm-up', unit='pass', leave=False):
+    warmup, iters = settings.passes
+    for _ in trange(warmup, desc='warm-up', unit='pass', leave=False):
         step()
     wait()
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
     seconds = []
-    for _ in trange(settings.iters, desc='timed', unit='pass', leave=False):
+    for _ in trange(iters, desc='timed', unit='pass', leave=False):
         start = time.perf_counter()
         step()
         wait()
         seconds.append(time.perf_counter() - start)
-    peak = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == 'cuda' else None
-    return seconds, peak
+    return seconds
 
 
-def _statistics(seconds: Sequence[float], batch_size: int) -> dict[str, Any]:
+def _gpu_peaks(device: torch.device) -> dict[str, float | None]:
+    if device.type != 'cuda':
+        return dict(gpu_peak=None, gpu_reserved=None)
+    return dict(
+        gpu_peak=torch.cuda.max_memory_allocated(device) / 2**20,
+        gpu_reserved=torch.cuda.max_memory_reserved(device) / 2**20,
+    )
+
+
+def _statistics(seconds: Sequence[float], settings: SpeedSettings) -> dict[str, Any]:
     milliseconds = 1000 * np.asarray(seconds)
     p10, median, p90, p99 = np.percentile(milliseconds, [10, 50, 90, 99])
+    typical = milliseconds.mean() if PROTOCOLS[settings.protocol].fps_of_mean else median
     return dict(
         time_ms=dict(
             median=float(median),
@@ -265,19 +167,8 @@ def _statistics(seconds: Sequence[float], batch_size: int) -> dict[str, Any]:
             min=float(milliseconds.min()),
             max=float(milliseconds.max()),
         ),
-        fps=float(1000 * batch_size / median),
+        fps=float(1000 * settings.batch_size / typical),
     )
-
-
-def _amp_name(settings: SpeedSettings, device: torch.device) -> str | None:
-    if settings.amp_dtype == 'auto':
-        return 'float16' if device.type == 'cuda' else 'bfloat16'
-    return settings.amp_dtype
-
-
-def _precision(settings: SpeedSettings, device: torch.device) -> AbstractContextManager[Any]:
-    name = _amp_name(settings, device)
-    return nullcontext() if name is None else torch.autocast(device.type, _DTYPES[name])
 
 
 def _resident_mb() -> float | None:

@@ -105,8 +105,9 @@ class EnlargedRows:
         part = self.source.rows(first, min(self._taps[stop - 1][0] + 2, self.source.size_hw[0]))
         for row in range(start + ready.shape[2], stop):
             upper, weight = self._taps[row]
+            pair = part[:, :, upper - first : upper - first + 2]
             # Below the last row the kernel mixes it with itself.
-            pair = part[:, :, [upper - first, min(upper + 1 - first, part.shape[2] - 1)]]
+            pair = pair.expand(-1, -1, 2, -1)
             # For the one row of such a result, this scale gives the weight without rounding.
             found[:, :, row - start] = _resize(pair, 1, width, 2 * weight + 1)[:, :, 0]
         return found

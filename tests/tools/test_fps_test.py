@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from isda_suite.apis.model import load_model
-from tests.apis.tiny_models import write_config
+from tests.apis.tiny_models import SEGMENTOR, write_config
 from tests.tools.in_process import call_tool
 from tests.tools.running import run_python
 
@@ -29,10 +29,22 @@ def test_a_run_prints_and_writes_the_numbers(tmp_path):
 
 def test_help_and_wrong_arguments_need_no_libraries():
     done = run_python(TOOL, '--help', timeout_s=5)
-    assert done.returncode == 0 and '--protocol {network,model,end-to-end}' in done.stdout
+    assert done.returncode == 0 and '{network,model,end-to-end,full,paper}' in done.stdout
     for wrong in (['a.py', '--height', 0], ['a.py', '--protocol', 'all'], []):
         done = run_python(TOOL, *wrong, timeout_s=5)
         assert done.returncode == 2 and 'error' in done.stderr
+
+
+def test_options_reach_the_measurement(tmp_path, monkeypatch, capsys):
+    config = write_config(tmp_path, SEGMENTOR)
+    out = tmp_path / 'speed.json'
+    options = ['--protocol', 'paper', '--warmup', 0, '--iters', 2, '--fuse', '--channels-last']
+    command = [config, *SIZE, *options, '--device', 'cpu', '--out', out]
+    assert not call_tool(monkeypatch, TOOL, *command)
+    settings = json.loads(out.read_text())['settings']
+    assert (settings['protocol'], settings['warmup'], settings['iters']) == ('paper', 0, 2)
+    assert settings['fused'] and settings['channels_last']
+    assert "ISDNet's authors" in capsys.readouterr().out
 
 
 def test_faults_end_with_code_2_and_one_line(tmp_path, monkeypatch, capsys):

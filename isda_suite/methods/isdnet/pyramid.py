@@ -88,9 +88,10 @@ def _doubled(images: Tensor, axis: int) -> Tensor:
     its right one the last.
     """
     size = images.shape[axis]
-    middle = images
-    left = torch.cat([images.narrow(axis, 1, 1), images.narrow(axis, 0, size - 1)], axis)
-    right = torch.cat([images.narrow(axis, 1, size - 1), images.narrow(axis, size - 1, 1)], axis)
-    even = (left + 6 * middle + right) / 8
-    odd = (middle + right) / 2
+    bordered = torch.cat(
+        [images.narrow(axis, 1, 1), images, images.narrow(axis, size - 1, 1)], axis
+    )
+    left, right = bordered.narrow(axis, 0, size), bordered.narrow(axis, 2, size)
+    even = torch.add(left, images, alpha=6).add_(right).div_(8)
+    odd = (images + right).div_(2)
     return torch.stack([even, odd], dim=images.dim() + axis + 1).flatten(axis - 1, axis)

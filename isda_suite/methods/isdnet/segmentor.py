@@ -138,20 +138,33 @@ class ISDNet(EncoderDecoder):
         Raises:
             ModelConfigError: if a side is below 8 pixels.
         """
+        self._require_size(images)
+        residuals, rest = self._residuals(images)
+        stages, deep_feat = self._deep(images, rest)
+        return Encoded(stages, deep_feat, self.shallow_branch(residuals), residuals)
+
+    def _require_size(self, images: Tensor) -> None:
         height, width = images.shape[-2:]
         if min(height, width) < max(MIN_SIDE, self.deep_ratio):
             raise ModelConfigError(
                 f'images must have sides of at least {max(MIN_SIDE, self.deep_ratio)} pixels, got '
                 f'{height} x {width}: enlarge or pad them'
             )
+
+    def _residuals(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the input of the shallow branch and the low-pass rest of the pyramid."""
         parts, rest = self.pyramid(images)
-        residuals = parts[0].new_empty((len(images), 3 * len(parts), height, width))
+        b, _, height, width = images.shape
+        residuals = parts[0].new_empty((b, 3 * len(parts), height, width))
         for level, part in enumerate(parts):
             full = part if level == 0 else F.interpolate(part, (height, width), mode='bilinear')
             residuals[:, 3 * level : 3 * level + 3] = full
+        return residuals, rest
+
+    def _deep(self, images: Tensor, rest: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Compute the maps of the backbone and the deep feature."""
         stages = self.extract_feat(self.deep_input(images, rest))
-        deep_feat = self.decode_head._forward_feature(stages)
-        return Encoded(stages, deep_feat, self.shallow_branch(residuals), residuals)
+        return stages, self.decode_head._forward_feature(stages)
 
     def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
         """Compute all losses.
@@ -191,8 +204,12 @@ class ISDNet(EncoderDecoder):
 
     def class_logits(self, images: Tensor) -> Tensor:
         """Compute (B, K, H/8, W/8) logits of images (B, 3, H, W); nothing that only trains runs."""
-        found = self.encode(images)
-        return self.refine_head(found.shallow, found.deep_feat)
+        self._require_size(images)
+        residuals, rest = self._residuals(images)
+        deep_feat = self._deep(images, rest)[1]
+        feature = self.shallow_branch.stem(residuals)
+        del residuals  # 24 bytes a pixel that nothing reads any more, unlike in training
+        return self.refine_head(self.shallow_branch.after_stem(feature), deep_feat)
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict[str, Any]]) -> Tensor:
         """Compute (B, K, H, W) logits of images (B, 3, H, W)."""

@@ -73,8 +73,20 @@ class ShallowBranch(STDCNet):
         Returns:
             S8 (B, channels[2], H/8, W/8) and S16 (B, channels[3], H/16, W/16), sides rounded up.
         """
-        eighth, sixteenth = super().forward(residuals)
-        return eighth, sixteenth
+        return self.after_stem(self.stem(residuals))
+
+    def stem(self, residuals: Tensor) -> Tensor:
+        """Compute the feature at a quarter of the size: (B, channels[1], H/4, W/4)."""
+        feature: Tensor = self.stages[1](self.stages[0](residuals))
+        return feature
+
+    def after_stem(self, feature: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute S8 and S16 from the feature of the stem.
+
+        The base class would keep the maps of all stages, the largest of them at half of the size.
+        """
+        eighth = self.stages[2](feature)
+        return eighth, self.stages[3](eighth)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
