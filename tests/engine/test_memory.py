@@ -33,6 +33,14 @@ def test_a_peak_is_measured_though_it_is_gone_afterwards():
     assert 150e6 < peak < 250e6
 
 
+def test_memory_that_was_freed_before_does_not_hide_a_peak():
+    pieces = [np.ones(30_000, np.uint8) for _ in range(3000)]  # too small to go back by themselves
+    last = pieces[-1]
+    del pieces
+    _, peak = peak_of(lambda: [np.ones(30_000, np.uint8) for _ in range(2000)] and None)
+    assert peak > 50e6 and last.any()
+
+
 @pytest.fixture
 def machine(tmp_path):
     """A machine with 1000 KB free on which this process is in the group a/b."""
