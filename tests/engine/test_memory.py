@@ -87,7 +87,6 @@ def test_the_estimate_is_logged(runner, monkeypatch, caplog):
     (record,) = logged(runner, monkeypatch, caplog, free=10**12)
     assert record.levelname == 'INFO'
     assert 'data loading takes about 3 workers x' in record.message
-    # Four batches of two wait. What one sample takes beside them may come out of memory that was
     # Four batches of two wait, and one sample is being made.
     estimate = float(record.message.split(' x ')[1].split()[0]) * 1e6
     assert 8 * IMAGE_BYTES <= estimate <= 12 * IMAGE_BYTES
