@@ -12,7 +12,7 @@ from .coco_entries import Entry, entries_of
 from .coco_file import Verdict, category_problems, class_names, labels_by_name
 from .report import Report
 
-_MAX_ORPHAN_SHARE = 0.01
+MAX_ORPHAN_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _check_annotations(
             ', '.join(extra[:20]),
             count=unused,
         )
-    if orphans > _MAX_ORPHAN_SHARE * len(entries):
+    if orphans > MAX_ORPHAN_SHARE * len(entries):
         report.add(
             'more than 1 % of the annotations belong to no image or category of the file',
             f'{orphans} of {len(entries)}',

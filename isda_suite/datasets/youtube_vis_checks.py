@@ -4,12 +4,11 @@ from collections import Counter
 from typing import Any
 
 from .annotation_file import Json, is_size, usable_id
-from .coco_checks import Expectation, leaves_root
+from .coco_checks import MAX_ORPHAN_SHARE, Expectation, leaves_root
 from .coco_file import Verdict, category_problems
 from .report import Report
 from .youtube_vis_file import PER_FRAME, annotation_in_frame, frames_of, judge_frame
 
-_MAX_ORPHAN_SHARE = 0.01
 _VIDEO_KEYS = {'id': int | str, 'file_names': list, 'length': int}
 # mmdet keeps the ids of tracks as 32-bit numbers.
 _MAX_TRACK_ID = 2**31 - 1
@@ -174,7 +173,7 @@ class _Tracks:
                 ', '.join(sorted(self.unused)[:20]),
                 count=self.unused.total(),
             )
-        if orphans > _MAX_ORPHAN_SHARE * len(self.tracks):
+        if orphans > MAX_ORPHAN_SHARE * len(self.tracks):
             self.report.add(
                 'more than 1 % of the annotations belong to no video or category of the file',
                 f'{orphans} of {len(self.tracks)}',

@@ -1,9 +1,8 @@
 """From logits at an eighth of the size to class maps, without logits at full size."""
 
-import torch
 from torch import Tensor
 
-from isda_suite.layers.enlarged_rows import CroppedRows, EnlargedRows, TensorRows, argmax_blocks
+from isda_suite.layers.enlarged_rows import CroppedRows, EnlargedRows, TensorRows, argmax
 
 Size = tuple[int, int]
 
@@ -27,9 +26,4 @@ def class_map(
     """
     kept_hw = (input_hw[0] - padding[0], input_hw[1] - padding[1])
     enlarged = EnlargedRows(TensorRows(logits[None]), input_hw)
-    source = EnlargedRows(CroppedRows(enlarged, kept_hw), output_hw)
-    dtype = torch.uint8 if len(logits) < 256 else torch.int64
-    classes = torch.empty(output_hw, dtype=dtype, device=logits.device)
-    for start, block in argmax_blocks(source):
-        classes[start : start + block.shape[1]] = block[0]
-    return classes
+    return argmax(EnlargedRows(CroppedRows(enlarged, kept_hw), output_hw))[0]

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from tests.methods.rank_weights import assert_only_the_first_rank_had_targets, train_on_two_ranks
-from tests.tools.in_process import call_tool
 
 EMPTY_RANK = """
 _base_ = [{config!r}]
@@ -17,18 +16,6 @@ train_dataloader = dict(
     batch_size=1, sampler=dict(type='DefaultSampler', shuffle=False), batch_sampler=None,
     dataset=dict(ann_file={ann_file!r}, filter_cfg=dict(filter_empty_gt=False)))
 """
-
-
-@pytest.fixture
-def train(config, tmp_path, monkeypatch, capsys):
-    def run(*options, config=config):
-        arguments = ('--work-dir', tmp_path / 'w', '--cfg-options', 'train_cfg.max_iters=1')
-        code = call_tool(monkeypatch, 'tools/train.py', config, *arguments, *options)
-        captured = capsys.readouterr()
-        assert 'Traceback' not in captured.err
-        return code, captured.err
-
-    return run
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import pytest
 
 from tests.data.deepglobe_fake.make import NAMES, SIZE_HW, make
 from tests.methods.rank_weights import assert_only_the_first_rank_had_targets, train_on_two_ranks
-from tests.tools.in_process import call_tool
 
 EMPTY_RANK = """
 _base_ = [{config!r}]
@@ -18,18 +17,6 @@ train_dataloader = dict(
     batch_size=2, sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(data_root={data!r}))
 """
-
-
-@pytest.fixture
-def train(config, tmp_path, monkeypatch, capsys):
-    def run(*options):
-        arguments = ('--work-dir', tmp_path / 'w', '--cfg-options', 'train_cfg.max_iters=1')
-        code = call_tool(monkeypatch, 'tools/train.py', config, *arguments, *options)
-        captured = capsys.readouterr()
-        assert 'Traceback' not in captured.err
-        return code, captured.err
-
-    return run
 
 
 @pytest.mark.parametrize(
