@@ -44,6 +44,11 @@ def parse_args() -> argparse.Namespace:
         '--overlap', type=int, metavar='N', help='of neighbouring tiles (default: N / 8)'
     )
     parser.add_argument(
+        '--exact',
+        action='store_true',
+        help='tiles with the classes of one pass (ISDNet): slower, takes disk for temporary files',
+    )
+    parser.add_argument(
         '--scale', type=float, default=1.0, help='of the input of the network (default: 1)'
     )
     parser.add_argument(
@@ -91,6 +96,7 @@ def main() -> None:
         tile=args.tile,
         overlap=args.overlap,
         memory_mb=args.memory_mb,
+        exact=args.exact,
         bands=bands,
     )
     cfg = read_config(args.config, parse_options(args.cfg_options))

@@ -27,11 +27,14 @@ class Cost(NamedTuple):
         peak_bytes: Memory at its peak; ``None`` where the kernel does not tell.
         logits: Numbers that come out.
         num_classes: K.
+        parts: Of exact tiles, for each part of the network that runs alone: memory at its peak,
+            and how many pixels around a tile it takes too.
     """
 
     peak_bytes: float | None
     logits: float
     num_classes: int
+    parts: tuple[tuple[float, int], ...] = ()
 
 
 class CoarseLogits:
@@ -91,6 +94,48 @@ class CoarseLogits:
         (logits, _), peak = peak_on(self.device, lambda: self(pixels))
         per_pixel = None if peak is None else peak / side**2
         return Cost(per_pixel, logits.numel() / side**2, self.num_classes)
+
+    def exact_tiles(self) -> Any:
+        """Return what computes the logits of one pass in windows.
+
+        Raises:
+            ConfigError: if the segmentor has no such thing.
+        """
+        if not hasattr(self._model, 'exact_tiles'):
+            raise ConfigError(
+                f'{type(self._model).__name__} has no exact tiles, only ISDNet has: leave exact out'
+            )
+        return self._model.exact_tiles()
+
+    def prepare_unpadded(self, pixels: NDArray[Any]) -> Tensor:
+        """Normalise a picture: (h, w, 3) uint8 BGR to (1, 3, h, w).
+
+        Raises:
+            ConfigError: if the model's configuration pads pictures.
+        """
+        inputs = self._prepare(pixels)
+        if inputs.shape[2:] != pixels.shape[:2]:
+            raise ConfigError(
+                f'{tuple(pixels.shape[:2])} pixels are padded to {tuple(inputs.shape[2:])}: exact '
+                'tiles need a model without data_preprocessor.test_cfg'
+            )
+        return inputs
+
+    def measure_exact(self, tiles: Any, cost: Cost) -> Cost:
+        """Measure what the parts of exact tiles take.
+
+        Args:
+            tiles: From :meth:`exact_tiles`.
+            cost: From :meth:`measure`.
+        """
+        if cost.peak_bytes is None:
+            return cost
+        peaks = []
+        for part in tiles.parts():
+            with torch.no_grad():
+                _, peak = peak_on(self.device, part.run)
+            peaks.append(((peak or 0) / part.pixels, part.reach))
+        return cost._replace(parts=tuple(peaks))
 
     def _prepare(self, pixels: NDArray[Any]) -> Tensor:
         with quiet_imports():

@@ -50,7 +50,7 @@ class Segmented:
         overlay: The picture with its classes drawn over it, if asked for.
         size_hw: Height and width.
         choice: One pass or tiles.
-        num_tiles: How many passes.
+        num_tiles: How many passes, or windows of exact tiles.
         seconds: What it took.
         peak_mb: How far the memory in use rose; ``None`` where it cannot be known.
         notes: What the user should know.
@@ -70,6 +70,8 @@ class Segmented:
         """Put it into a line, and one for each note."""
         tile, overlap = self.choice.tile, self.choice.overlap
         tiles = f'{self.num_tiles} tiles of {tile} pixels, overlap {overlap}'
+        if self.choice.exact:
+            tiles = f'{self.num_tiles} windows of {tile} pixels for the logits of one pass'
         memory = '' if self.peak_mb is None else f', {self.peak_mb:.0f} MB more than before'
         if self.choice.estimate is not None:
             memory += f' (estimated {self.choice.estimate / 2**20:.0f} MB)'

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from isda_suite.engine.errors import ConfigError
-from isda_suite.layers.enlarged_rows import CroppedRows, EnlargedRows, argmax_blocks
+from isda_suite.layers.enlarged_rows import CroppedRows, EnlargedRows, Rows, argmax_blocks
 
 from .coarse_logits import CoarseLogits, Cost
 from .pictures import ArrayPicture, Picture, ScaledPicture
@@ -41,6 +41,8 @@ class SegmentSettings:
         overlap: Least common part of neighbouring tiles; ``None`` is an eighth of a tile.
         memory_mb: What the whole process may hold, or tensors on the GPU; ``None``: four fifths of
             what is free.
+        exact: Tiles give the classes of one pass: what the network knows of the whole image is
+            gathered first. Takes longer and disk for temporary files; for ISDNet.
         bands: Which bands of rasters are taken, and how they become bytes.
 
     Raises:
@@ -51,6 +53,7 @@ class SegmentSettings:
     tile: int | None = None
     overlap: int | None = None
     memory_mb: int | None = None
+    exact: bool = False
     bands: BandChoice = field(default_factory=BandChoice)
 
     def __post_init__(self) -> None:
@@ -61,6 +64,8 @@ class SegmentSettings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError(f'{name} must be at least {least}, got {value}')
+        if self.exact and self.overlap is not None:
+            raise ConfigError('exact tiles find their overlap themselves: leave overlap out')
 
 
 class Segmenter:
@@ -76,7 +81,8 @@ class Segmenter:
         settings: How pictures are segmented.
 
     Raises:
-        ConfigError: if the model is no segmentor or has more than 255 classes.
+        ConfigError: if the model is no segmentor, has more than 255 classes, or has no exact tiles
+            where they are asked for.
     """
 
     def __init__(self, model: nn.Module, settings: SegmentSettings | None = None) -> None:
@@ -87,6 +93,7 @@ class Segmenter:
                 f'{self.network.num_classes} classes: class maps of bytes hold at most 255'
             )
         self._cost: Cost | None = None
+        self._exact = self.network.exact_tiles() if self.settings.exact else None
 
     def segment(self, image: Array) -> Array:
         """Segment an array.
@@ -115,16 +122,23 @@ class Segmenter:
         if settings.tile is not None:
             tile = aligned(settings.tile, align)
             fits = max(seen_hw) <= tile
+            if self._exact is not None and not fits:
+                return TileChoice(tile, 0, None, exact=True)
             return with_overlap(None if fits else tile, settings.overlap, align, None)
         if self._cost is None:
             self._cost = self.network.measure(_MEASURED_SIDE)
+            if self._exact is not None:
+                self._cost = self.network.measure_exact(self._exact, self._cost)
         job = Job(seen_hw, picture.size_hw, held_bytes)
         budget = budget_bytes(settings.memory_mb, self.network.device)
-        return choose_tile(self._cost, job, budget, align, settings.overlap)
+        return choose_tile(self._cost, job, budget, align, settings.overlap, settings.exact)
 
     def num_tiles(self, picture: Picture, choice: TileChoice) -> int:
-        """Return how many passes a choice means."""
-        rows, columns = self._axes(ScaledPicture(picture, self.settings.scale), choice)
+        """Return how many passes a choice means, or windows of all maps if it is exact."""
+        seen = ScaledPicture(picture, self.settings.scale)
+        if self._exact is not None and choice.exact:
+            return int(self._exact.num_windows(seen.size_hw, choice.tile))
+        rows, columns = self._axes(seen, choice)
         return len(rows.starts) * len(columns.starts)
 
     def blocks(
@@ -141,17 +155,30 @@ class Segmenter:
             (n, W) uint8, a few rows at a time.
         """
         seen = picture if self.settings.scale == 1 else ScaledPicture(picture, self.settings.scale)
+        whole = (self._exact_rows if choice.exact else self._blended_rows)(seen, choice, on_tile)
+        with torch.no_grad():
+            for _, block in argmax_blocks(EnlargedRows(whole, picture.size_hw)):
+                yield block[0].cpu().numpy()
 
+    def _blended_rows(self, seen: Picture, choice: TileChoice, on_tile: Callable[[], Any]) -> Rows:
         def run(window: Window) -> TileLogits:
             found = self.network(seen.read(*window))
             on_tile()
             return found
 
         tiles = BlendedTiles(run, *self._axes(seen, choice), self.network.align)
-        whole = CroppedRows(EnlargedRows(tiles, tiles.padded_hw), seen.size_hw)
-        with torch.no_grad():
-            for _, block in argmax_blocks(EnlargedRows(whole, picture.size_hw)):
-                yield block[0].cpu().numpy()
+        return CroppedRows(EnlargedRows(tiles, tiles.padded_hw), seen.size_hw)
+
+    def _exact_rows(self, seen: Picture, choice: TileChoice, on_tile: Callable[[], Any]) -> Rows:
+        def read(window: Any) -> Tensor:
+            rows, columns = window
+            return self.network.prepare_unpadded(
+                seen.read(rows.start, columns.start, *window.size_hw)
+            )
+
+        assert self._exact is not None
+        logits: Rows = self._exact.logits(read, seen.size_hw, choice.tile, on_tile)
+        return EnlargedRows(logits, seen.size_hw)
 
     def _axes(self, seen: Picture, choice: TileChoice) -> tuple[Axis, Axis]:
         height, width = (

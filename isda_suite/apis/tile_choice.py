@@ -44,11 +44,13 @@ class TileChoice:
         tile: Side of the tiles in pixels of the network's input; ``None`` is one pass.
         overlap: Least common part of neighbouring tiles.
         estimate: Bytes it should take at most above those in use, ``None`` if unknown.
+        exact: Whether tiles give the logits of one pass, from surroundings as wide as needed.
     """
 
     tile: int | None
     overlap: int
     estimate: float | None
+    exact: bool = False
 
 
 def budget_bytes(memory_mb: int | None, device: torch.device) -> int | None:
@@ -70,12 +72,21 @@ def budget_bytes(memory_mb: int | None, device: torch.device) -> int | None:
 
 
 def estimate_bytes(cost: Cost, job: Job, tile: int | None) -> float | None:
-    """Estimate what a picture takes at its peak, in tiles of this side or in one pass."""
+    """Estimate what a picture takes at its peak, in tiles of this side or in one pass.
+
+    Tiles are exact if the cost has parts.
+    """
     if cost.peak_bytes is None:
         return None
     height, width = job.seen_hw
     rows, columns = (height, width) if tile is None else (min(tile, height), min(tile, width))
-    one_pass = (cost.peak_bytes * _MARGIN + _PIXEL_BYTES) * rows * columns
+    parts = cost.parts if tile is not None and cost.parts else ((cost.peak_bytes, 0),)
+    one_pass = max(
+        (peak * _MARGIN + _PIXEL_BYTES)
+        * min(rows + 2 * around, height)
+        * min(columns + 2 * around, width)
+        for peak, around in parts
+    )
     # The strip of logits, twice while it moves on.
     strip = 2 * 4 * cost.logits * rows * width
     blocks = 3 * 4 * cost.num_classes * BLOCK_ROWS * max(width, job.size_hw[1])
@@ -84,7 +95,7 @@ def estimate_bytes(cost: Cost, job: Job, tile: int | None) -> float | None:
 
 
 def choose_tile(
-    cost: Cost, job: Job, budget: int | None, align: int, overlap: int | None
+    cost: Cost, job: Job, budget: int | None, align: int, overlap: int | None, exact: bool = False
 ) -> TileChoice:
     """Choose one pass if that fits into the budget, else the largest tiles that do.
 
@@ -94,19 +105,25 @@ def choose_tile(
         budget: Bytes, ``None`` if unknown.
         align: What sides of tiles are multiples of.
         overlap: As in :class:`TileChoice`; ``None`` is an eighth of a tile.
+        exact: As in :class:`TileChoice`.
 
     Raises:
         ConfigError: if not even the smallest tiles fit.
     """
+
+    def chosen(tile: int | None, needed: float | None) -> TileChoice:
+        if exact and tile is not None:
+            return TileChoice(tile, 0, needed, exact=True)
+        return with_overlap(tile, overlap, align, needed)
+
     if cost.peak_bytes is None or budget is None:
-        whole = max(job.seen_hw) <= BLIND
-        return with_overlap(None if whole else BLIND, overlap, align, None)
+        return chosen(None if max(job.seen_hw) <= BLIND else BLIND, None)
     sides = [None, *range(LARGEST, SMALLEST - 1, -SMALLEST)]
     for side in sides:
         tile = None if side is None else aligned(side, align)
         needed = estimate_bytes(cost, job, tile)
         if needed is not None and needed <= budget:
-            return with_overlap(tile, overlap, align, needed)
+            return chosen(tile, needed)
     raise ConfigError(
         f'{budget / 2**20:.0f} MB are left of the memory allowed, tiles of {SMALLEST} pixels need '
         f'about {(needed or 0) / 2**20:.0f} MB: allow more with memory_mb'

@@ -10,7 +10,7 @@ from torch import nn
 from isda_suite.apis.coarse_logits import CoarseLogits
 from isda_suite.apis.fast_inference import InferenceSteps, optimise_for_inference
 from isda_suite.engine.errors import ConfigError
-from tests.methods.isdnet.build import small_isdnet
+from tests.methods.isdnet.build import lively_isdnet
 
 # Of the golden files of the whole network: of the largest value, and beside it.
 RTOL, ATOL = 1e-3, 1e-4
@@ -19,23 +19,6 @@ EXACT_STEPS = {
     'channels last': InferenceSteps(fused=False, channels_last=True),
     'both': InferenceSteps(),
 }
-
-
-def lively_isdnet():
-    """Build a small ISDNet whose normalisations and gains all matter."""
-    torch.manual_seed(0)
-    model = small_isdnet().eval()
-    model.init_weights()
-    for name, parameter in model.named_parameters():
-        if name.endswith('_gain'):
-            parameter.data.fill_(0.3)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_()
-            module.running_var.uniform_(0.5, 2)
-            module.weight.data.normal_(1, 0.2)
-            module.bias.data.normal_()
-    return model
 
 
 @pytest.fixture(scope='module')

@@ -16,6 +16,7 @@ from isda_suite.engine.errors import ConfigError
 from isda_suite.engine.memory import used_memory
 from tests.apis.tiny_models import write_config as write_tiny_config
 from tests.engine.toy_segmentor import write_config
+from tests.methods.isdnet.build import lively_isdnet
 
 BINARY = "\nmodel['decode_head'].update(num_classes=2, out_channels=1, threshold=0.4, "
 BINARY += "loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True))"
@@ -132,3 +133,45 @@ def test_values_out_of_range_are_refused_by_name(wrong):
 def test_an_overlap_of_more_than_half_a_tile_is_refused(model, image):
     with pytest.raises(ConfigError, match='tiles of 128 pixels cannot overlap by 96'):
         Segmenter(model, SegmentSettings(tile=128, overlap=70)).segment(image)
+
+
+@pytest.mark.parametrize('scale', [1.0, 0.8])
+def test_exact_tiles_give_the_classes_of_one_pass(scale):
+    isdnet = lively_isdnet(**{'decode_head.dilations': (1, 2, 3)})
+    small = np.random.default_rng(0).integers(0, 256, (27, 25, 3), np.uint8)
+    large = cv2.resize(small, (811, 897))
+    logits = CoarseLogits(isdnet)(large)[0]
+    isdnet.refine_head.conv_seg.predict.bias.data -= logits.mean((0, 2, 3))
+    whole, exact, plain = (
+        Segmenter(isdnet, SegmentSettings(scale=scale, **settings)).segment(large)
+        for settings in (dict(), dict(tile=160, exact=True), dict(tile=160))
+    )
+    assert len(np.unique(whole)) == 3
+    assert np.mean(exact != whole) < 1e-5  # ties
+    assert np.mean(plain != whole) > 1e-3
+
+
+def test_exact_tiles_are_chosen_by_the_memory_that_their_surroundings_take_too(monkeypatch):
+    monkeypatch.setattr('isda_suite.apis.tile_choice.used_memory', lambda: 0)
+    isdnet = lively_isdnet()
+    picture = types.SimpleNamespace(size_hw=(9000, 9000))
+    plain = Segmenter(isdnet, SegmentSettings(memory_mb=400)).choose(picture)
+    segmenter = Segmenter(isdnet, SegmentSettings(memory_mb=400, exact=True))
+    exact = segmenter.choose(picture)
+    assert exact.exact and exact.tile < plain.tile and exact.estimate < 400 * 2**20
+    assert segmenter.num_tiles(picture, exact) > 7
+    with pytest.raises(ConfigError, match='allow more with memory_mb'):
+        Segmenter(isdnet, SegmentSettings(memory_mb=20, exact=True)).choose(picture)
+
+
+def test_exact_tiles_are_refused_where_they_cannot_be(model):
+    with pytest.raises(ConfigError, match='has no exact tiles, only ISDNet has'):
+        Segmenter(model, SegmentSettings(exact=True))
+    with pytest.raises(ConfigError, match='leave overlap out'):
+        SegmentSettings(exact=True, overlap=32)
+    padded = lively_isdnet()
+    padded.data_preprocessor.test_cfg = dict(size_divisor=32)
+    with pytest.raises(ConfigError, match=r'are padded to .* without data_preprocessor\.test_cfg'):
+        Segmenter(padded, SegmentSettings(exact=True, tile=64)).segment(
+            np.zeros((97, 97, 3), np.uint8)
+        )

@@ -25,9 +25,13 @@ class ChannelAttention(nn.Module):
         self.pooled = ConvModule(channels, channels, 1, norm_cfg=norm_cfg, act_cfg=None)
 
     def forward(self, feature: Tensor) -> tuple[Tensor, Tensor]:
-        """Project (B, in, h, w) to (B, C, h, w), and its mean to (B, C, 1, 1)."""
+        """Project (B, in, h, w) to (B, C, h, w), and give its mean, (B, C, 1, 1)."""
         projected = self.project(feature)
-        return projected, self.pooled(projected.mean((2, 3), keepdim=True))
+        return projected, projected.mean((2, 3), keepdim=True)
+
+    def describe(self, mean: Tensor) -> Tensor:
+        """Turn the mean of the projection into one number a channel, (B, C, 1, 1)."""
+        return self.pooled(mean)
 
 
 class RelationAwareFusion(nn.Module):
@@ -90,14 +94,26 @@ class RelationAwareFusion(nn.Module):
         Returns:
             Weighed spatial feature S', context feature C' and their fusion F, (B, C, h, w) each.
         """
-        spatial, spatial_numbers = self.spatial_attention(spatial)
-        context, context_numbers = self.context_attention(context)
-        relation = self._relation(spatial_numbers, context_numbers)
+        spatial, spatial_mean = self.spatial_attention(spatial)
+        context, context_mean = self.context_attention(context)
+        spatial_weights, context_weights = self.channel_weights(spatial_mean, context_mean)
+        spatial, context = spatial * spatial_weights, context * context_weights
+        return self.merge(spatial, F.interpolate(context, size=spatial.shape[-2:], mode='bilinear'))
+
+    def channel_weights(self, spatial: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Weigh channels by the means of both projections, (B, C, 1, 1) each."""
+        spatial = self.spatial_attention.describe(spatial)
+        context = self.context_attention.describe(context)
+        relation = self._relation(spatial, context)
         spatial_logits = self.spatial_gain * self.spatial_mlp(relation)
         context_logits = self.context_gain * self.context_mlp(relation)
-        spatial = spatial * (spatial_numbers + spatial_logits[..., None, None]).sigmoid()
-        context = context * (context_numbers + context_logits[..., None, None]).sigmoid()
-        context = F.interpolate(context, size=spatial.shape[-2:], mode='bilinear')
+        return (
+            (spatial + spatial_logits[..., None, None]).sigmoid(),
+            (context + context_logits[..., None, None]).sigmoid(),
+        )
+
+    def merge(self, spatial: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Add weighed features of one size; see :meth:`forward`."""
         context = self.context_head(context)
         return spatial, context, self.smooth(spatial + context)
 

@@ -1,5 +1,6 @@
 """ISDNet, the segmentor: pyramid and shallow branch at full size, deep branch at a quarter."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from isda_suite.layers.errors import ModelConfigError
 from isda_suite.registry import MODELS
 
+from .exact_tiles import ExactTiles
 from .options import require_one_of
 from .postprocess import class_map
 from .pyramid import LaplacianPyramid
@@ -139,7 +141,7 @@ class ISDNet(EncoderDecoder):
             ModelConfigError: if a side is below 8 pixels.
         """
         self._require_size(images)
-        residuals, rest = self._residuals(images)
+        residuals, rest = self.residuals(images)
         stages, deep_feat = self._deep(images, rest)
         return Encoded(stages, deep_feat, self.shallow_branch(residuals), residuals)
 
@@ -151,13 +153,25 @@ class ISDNet(EncoderDecoder):
                 f'{height} x {width}: enlarge or pad them'
             )
 
-    def _residuals(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the input of the shallow branch and the low-pass rest of the pyramid."""
+    def residuals(
+        self, images: Tensor, enlarge: Callable[[int, Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the input of the shallow branch and the low-pass rest of the pyramid.
+
+        Args:
+            images: (B, 3, H, W).
+            enlarge: From a level and its residual (B, 3, h, w) to (B, 3, H, W).
+        """
         parts, rest = self.pyramid(images)
         b, _, height, width = images.shape
         residuals = parts[0].new_empty((b, 3 * len(parts), height, width))
-        for level, part in enumerate(parts):
-            full = part if level == 0 else F.interpolate(part, (height, width), mode='bilinear')
+        residuals[:, :3] = parts[0]
+        for level, part in enumerate(parts[1:], 1):
+            full = (
+                enlarge(level, part)
+                if enlarge
+                else F.interpolate(part, (height, width), mode='bilinear')
+            )
             residuals[:, 3 * level : 3 * level + 3] = full
         return residuals, rest
 
@@ -205,11 +219,15 @@ class ISDNet(EncoderDecoder):
     def class_logits(self, images: Tensor) -> Tensor:
         """Compute (B, K, H/8, W/8) logits of images (B, 3, H, W); nothing that only trains runs."""
         self._require_size(images)
-        residuals, rest = self._residuals(images)
+        residuals, rest = self.residuals(images)
         deep_feat = self._deep(images, rest)[1]
         feature = self.shallow_branch.stem(residuals)
         del residuals  # 24 bytes a pixel that nothing reads any more, unlike in training
         return self.refine_head(self.shallow_branch.after_stem(feature), deep_feat)
+
+    def exact_tiles(self) -> ExactTiles:
+        """Return what computes :meth:`class_logits` of an image that is too large for one pass."""
+        return ExactTiles(self)
 
     def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict[str, Any]]) -> Tensor:
         """Compute (B, K, H, W) logits of images (B, 3, H, W)."""

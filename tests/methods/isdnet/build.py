@@ -93,3 +93,20 @@ def small_isdnet(num_classes=3, norm_cfg=None, **changes):
     whole = Config({'model': cfg})
     whole.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
     return MODELS.build(whole.model)
+
+
+def lively_isdnet(**changes):
+    """Build a small ISDNet whose normalisations and gains let every part matter, to evaluate."""
+    torch.manual_seed(0)
+    model = small_isdnet(**changes).eval()
+    model.init_weights()
+    for name, parameter in model.named_parameters():
+        if name.endswith('_gain'):
+            parameter.data.fill_(0.3)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            module.weight.data.normal_(1, 0.2)
+            module.bias.data.normal_()
+    return model
