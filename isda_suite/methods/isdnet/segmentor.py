@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from mmengine.config import ConfigDict
 from mmengine.dist import get_world_size
@@ -164,7 +165,16 @@ class ISDNet(EncoderDecoder):
         """
         parts, rest = self.pyramid(images)
         b, _, height, width = images.shape
-        residuals = parts[0].new_empty((b, 3 * len(parts), height, width))
+        last = self.shallow_branch.stages[0].conv.weight.is_contiguous(
+            memory_format=torch.channels_last
+        )
+        # In the layout of the convolution that reads it, which would copy it otherwise.
+        residuals = torch.empty(
+            (b, 3 * len(parts), height, width),
+            dtype=parts[0].dtype,
+            device=images.device,
+            memory_format=torch.channels_last if last else torch.contiguous_format,
+        )
         residuals[:, :3] = parts[0]
         for level, part in enumerate(parts[1:], 1):
             full = (
