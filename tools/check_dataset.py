@@ -33,12 +33,21 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Check every data set once; return 3 if anything is fatal."""
     args = parse_args()
-    from isda_suite.compat.warning_filters import quiet_imports
+    from mmengine.registry import DefaultScope
+
     from isda_suite.engine.config_file import parse_options, read_config
-    from isda_suite.engine.exit_codes import DONE, WRONG_COMMAND, WRONG_DATA
 
     cfg = read_config(args.config, parse_options(args.cfg_options))
     data_sets = _data_sets(cfg, args.split)
+    # mmdet and mmseg have classes of the same name, CityscapesDataset for one.
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
+        return _check(data_sets, args.images)
+
+
+def _check(data_sets: list[tuple[str, dict[str, object]]], images: bool) -> int:
+    from isda_suite.compat.warning_filters import quiet_imports
+    from isda_suite.engine.exit_codes import DONE, WRONG_COMMAND, WRONG_DATA
+
     with quiet_imports():
         from isda_suite.datasets.checks import inspect_dataset
         from isda_suite.datasets.errors import DataError
@@ -47,7 +56,7 @@ def main() -> int:
     for split, dataset_cfg in data_sets:
         print(f'== {split}')
         try:
-            reports = inspect_dataset(dataset_cfg, images=args.images, progress=True)
+            reports = inspect_dataset(dataset_cfg, images=images, progress=True)
         except FileNotFoundError as error:
             code = code or WRONG_COMMAND
             print(f'error: {error}')

@@ -45,7 +45,9 @@ def parse_args() -> argparse.Namespace:
         '--show-score-thr', type=float, default=0.3, help='draw instances from this score on (0.3)'
     )
     parser.add_argument(
-        '--tta', action='store_true', help='test-time augmentation as the configuration defines it'
+        '--tta',
+        action='store_true',
+        help='test-time augmentation as the configuration defines it; by default a mirrored view',
     )
     add_config_options(parser)
     add_launcher(parser, 'dist_test.sh and slurm_test.sh')

@@ -6,7 +6,7 @@ from typing import Any
 
 from isda_suite.engine.dataset_config import innermost_dataset
 from isda_suite.engine.errors import ConfigError
-from isda_suite.engine.type_checks import arguments_of
+from isda_suite.engine.type_checks import arguments_of, registered_class
 
 _COCO = {
     word: dict(type='isda_suite.CocoMetric', metric=word) for word in ('segm', 'bbox', 'proposal')
@@ -40,11 +40,7 @@ def evaluators_of(dataset: Any) -> dict[str, dict[str, Any]]:
     Args:
         dataset: The configuration of a data set; its type is looked up in the default scope.
     """
-    from mmengine.registry import DATASETS
-
-    with DATASETS.switch_scope_and_registry(None) as registry:
-        kind = dataset['type']
-        found = registry.get(kind) if isinstance(kind, str) else kind
+    found = registered_class(dataset['type'], 'DATASETS')
     own = getattr(found, 'evaluators', None)
     if own is not None:
         return dict(own)
@@ -110,11 +106,7 @@ def metric_class(metric: Any) -> Any:
     Args:
         metric: The configuration of a metric.
     """
-    from mmengine.registry import METRICS
-
-    kind = metric['type']
-    with METRICS.switch_scope_and_registry(None) as registry:
-        return registry.get(kind) if isinstance(kind, str) else kind
+    return registered_class(metric['type'], 'METRICS')
 
 
 def _complete(

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from isda_suite.apis.evaluation import add_report, choose_evaluators, make_format_only
+from isda_suite.apis.evaluation_pipelines import mirrored_views, require_labels
 from isda_suite.engine.class_count import settle_class_count
 from isda_suite.engine.config_checks import check_paths, check_work_dir, require_parts
 from isda_suite.engine.dataset_config import innermost_dataset
@@ -39,7 +40,8 @@ def evaluate(
         format_only: Write result files for an evaluation server and compute nothing.
         show_dir: Folder for pictures of the predictions.
         show_score_thr: Scores below this are not drawn.
-        tta: Test-time augmentation as the configuration defines it.
+        tta: Test-time augmentation by ``tta_model`` of the configuration, over the views of its
+            ``tta_pipeline``; without one, each image of the test pipeline and its mirror image.
         cfg_options: Values to set in the configuration, by dotted key.
         launcher: What started the processes: ``none``, ``pytorch``, ``slurm``, ``mpi``.
         trust_checkpoint: Let the checkpoint run code while it is read.
@@ -114,11 +116,11 @@ def _set_up_test(
     cfg.pop('runner_type', None)
     cfg.pop('strategy', None)
     cfg.load_from, cfg.resume = None, False
-    if tta:
-        _set_up_tta(cfg)
-    with quiet_imports():
-        check_types(cfg)
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
+        with quiet_imports():
+            if tta:
+                _set_up_tta(cfg)
+            check_types(cfg)
         if words:
             cfg.test_evaluator = choose_evaluators(cfg, words)
         if format_only:
@@ -126,19 +128,20 @@ def _set_up_test(
             cfg.test_evaluator = make_format_only(cfg.test_evaluator, cfg.work_dir)
         if out_dir is not None:
             cfg.test_evaluator = add_report(cfg, str(out_dir))
-    require_parts(cfg, ['test_evaluator'], 'testing without --eval')
+        require_parts(cfg, ['test_evaluator'], 'testing without --eval')
+        require_labels(cfg, 'test')
     _require_ground_truth(cfg)
 
 
 def _set_up_tta(cfg: Any) -> None:
-    if cfg.get('tta_model') is None or cfg.get('tta_pipeline') is None:
+    if cfg.get('tta_model') is None:
         raise ConfigError(
-            f'--tta: {cfg.filename} defines no tta_model and tta_pipeline. Methods that predict '
-            'by queries (ISDA) have none, because the queries of two views of an image do not '
-            'correspond'
+            f'--tta: {cfg.filename} defines no tta_model. Methods that predict by queries (ISDA) '
+            'have none, because the queries of two views of an image do not correspond'
         )
     cfg.model = dict(**cfg.tta_model, module=cfg.model)
-    innermost_dataset(cfg.test_dataloader.dataset)['pipeline'] = cfg.tta_pipeline
+    dataset = innermost_dataset(cfg.test_dataloader.dataset)
+    dataset['pipeline'] = cfg.get('tta_pipeline') or mirrored_views(dataset['pipeline'])
 
 
 def _require_ground_truth(cfg: Any) -> None:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from isda_suite.apis.evaluation_pipelines import require_labels
 from isda_suite.engine.class_count import settle_class_count
 from isda_suite.engine.config_checks import check_paths, check_work_dir, require_parts
 from isda_suite.engine.errors import ConfigError
@@ -165,11 +166,12 @@ def _check_types_and_annotations(cfg: Any) -> None:
 
     with quiet_imports():
         check_types(cfg)
-    if not is_first_process():
-        return
-    from isda_suite.datasets.checks import check_annotations
-
     with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmengine'):
+        require_labels(cfg, 'val')
+        if not is_first_process():
+            return
+        from isda_suite.datasets.checks import check_annotations
+
         for name in ('train_dataloader', 'val_dataloader'):
             if cfg.get(name) is not None:
                 notes = [report.notes() for report in check_annotations(cfg[name].dataset)]

@@ -6,6 +6,7 @@ from typing import Any
 
 from .dataset_config import innermost_dataset
 from .errors import ConfigError
+from .type_checks import registered_class
 
 FROM_DATA = 'from_data'
 
@@ -30,7 +31,7 @@ def settle_class_count(cfg: Any, loaders: list[str]) -> None:
     """Count the classes of the data and write the number into the model's configuration.
 
     The classes are ``metainfo['classes']`` of the data set where given, else the categories of its
-    annotation file.
+    annotation file, else those of its class (``METAINFO``), as for Cityscapes or DeepGlobe.
 
     Args:
         cfg: The configuration, changed in place; nothing happens without ``'from_data'`` in it.
@@ -46,22 +47,24 @@ def settle_class_count(cfg: Any, loaders: list[str]) -> None:
     for name in loaders:
         if cfg.get(name) is None:
             continue
-        classes = _classes_of(innermost_dataset(cfg[name].dataset))
+        classes = _classes_of(innermost_dataset(cfg[name].dataset), cfg.get('default_scope'))
         if classes:
             put_class_count(cfg.model, len(classes))
             return
     raise ConfigError(
-        f"model: num_classes='from_data', but none of {', '.join(loaders)} names its classes or "
-        'an annotation file with categories; write the number instead'
+        f"model: num_classes='from_data', but none of {', '.join(loaders)} names its classes, an "
+        'annotation file with categories, or a type of data that has its own classes; write the '
+        'number instead'
     )
 
 
-def _classes_of(dataset: Any) -> list[str]:
+def _classes_of(dataset: Any, scope: str | None) -> list[str]:
     named = (dataset.get('metainfo') or {}).get('classes')
     if named:
         return [named] if isinstance(named, str) else list(named)
-    if not dataset.get('ann_file'):
-        return []
+    # What ends with .txt lists names of images.
+    if str(dataset.get('ann_file') or '.txt').endswith('.txt'):
+        return _classes_of_type(dataset.get('type'), scope)
     path = Path(dataset.get('data_root') or '') / dataset['ann_file']
     if not path.is_file():
         raise ConfigError(
@@ -73,6 +76,16 @@ def _classes_of(dataset: Any) -> list[str]:
     from isda_suite.datasets.checks import category_names
 
     return category_names(path)
+
+
+def _classes_of_type(kind: Any, scope: str | None) -> list[str]:
+    from mmengine.registry import DefaultScope
+
+    from isda_suite.compat.warning_filters import quiet_imports
+
+    with quiet_imports(), DefaultScope.overwrite_default_scope(scope or 'mmengine'):
+        found = registered_class(kind, 'DATASETS')
+    return list(getattr(found, 'METAINFO', {}).get('classes') or ())
 
 
 def _places(node: Any) -> Iterator[Any]:

@@ -125,6 +125,19 @@ def _scoped(name: str) -> Any:
     return registry.children.get(scope, registry)
 
 
+def registered_class(kind: Any, registry: str) -> Any:
+    """Return the class that a ``type`` names, looked up in the default scope.
+
+    Args:
+        kind: A name, with or without its scope, or the class itself.
+        registry: Name of a registry of mmengine, e.g. ``'DATASETS'``.
+
+    Returns:
+        The class; None if none is registered under that name.
+    """
+    return _scoped(registry).get(kind) if isinstance(kind, str) else kind
+
+
 def _find(kind: str, registry: str) -> Any:
     for name in (registry, *_SEARCHED_TOO):
         found = _scoped(name).get(kind)

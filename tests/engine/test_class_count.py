@@ -3,6 +3,7 @@ import json
 import pytest
 from mmengine import Config
 
+from isda_suite.datasets import InriaAerialDataset
 from isda_suite.datasets.errors import DataError
 from isda_suite.engine.class_count import settle_class_count
 from isda_suite.engine.config_file import apply_options
@@ -47,6 +48,33 @@ def test_named_classes_win_over_the_json(tmp_path):
     cfg = config(tmp_path, metainfo=dict(classes=('a', 'b')))
     settle_class_count(cfg, ['train_dataloader'])
     assert cfg.model.head.num_classes == 2
+
+
+@pytest.mark.parametrize(
+    ('kind', 'count'),
+    [
+        ('isda_suite.DeepGlobeDataset', 7),
+        ('isda_suite.InriaAerialDataset', 2),
+        ('CityscapesDataset', 19),
+        ('mmseg.CityscapesDataset', 19),
+        (InriaAerialDataset, 2),
+    ],
+)
+@pytest.mark.parametrize('names', [{}, {'ann_file': 'train.txt'}], ids=['folders', 'list'])
+def test_data_that_know_their_classes_are_asked(kind, count, names):
+    dataset = dict(type=kind, data_root='absent/', **names)
+    model = dict(head=dict(num_classes='from_data'))
+    cfg = Config(dict(model=model, train_dataloader=dict(dataset=dataset), default_scope='mmseg'))
+    settle_class_count(cfg, ['train_dataloader'])
+    assert cfg.model.head.num_classes == count
+
+
+@pytest.mark.parametrize('kind', ['isda_suite.SemanticDataset', 'AbsentDataset'])
+def test_data_of_a_type_without_classes_say_so(kind):
+    model = dict(head=dict(num_classes='from_data'))
+    cfg = Config(dict(model=model, train_dataloader=dict(dataset=dict(type=kind))))
+    with pytest.raises(ConfigError, match='a type of data that has its own classes'):
+        settle_class_count(cfg, ['train_dataloader'])
 
 
 def test_data_without_classes_say_so(tmp_path):

@@ -228,3 +228,25 @@ def test_a_wrong_label_stops_an_evaluation_too(tool, data):
     code, said = tool('tools/test.py', 'w/iter_2.pth', extra=skip)
     assert code == 3
     assert re.search(r'val/21_mask\.png: uint8 label with values 8, 10; expected 0\.\.6', said)
+
+
+def test_a_pipeline_without_labels_stops_where_a_metric_needs_them(tool):
+    """Before the model is built, and before a training that would end at its first validation."""
+    assert tool('tools/train.py')[0] == 0
+    message = r'dataset\.pipeline loads no labels, needed by .*IoUMetric: add .*LoadSegLabels'
+    test = ('tools/test.py', 'w/iter_2.pth')
+    for words in ((*test, '--eval', 'mIoU'), test, ('tools/train.py',)):
+        code, said = tool(*words, extra='del test_pipeline[1]')
+        assert code == 2
+        assert re.search(message, said), said
+    metric = "\ntest_evaluator = dict(type='isda_suite.IoUMetric')"
+    code, said = tool(*test, '--format-only', extra='del test_pipeline[1]' + metric)
+    assert code == 0, said
+
+
+def test_data_that_name_no_labels_cannot_be_evaluated(tool):
+    assert tool('tools/train.py')[0] == 0
+    extra = "\ntest_dataloader['dataset']['data_prefix'].pop('seg_map_path')"
+    code, said = tool('tools/test.py', 'w/iter_2.pth', extra=extra)
+    assert code == 3
+    assert re.search(r'_sat\.jpg: the data set names no label image .* seg_map_path to', said)

@@ -20,17 +20,6 @@ test_pipeline = [
     dict(type='isda_suite.LoadSegLabels'),
     dict(type='isda_suite.PackSegInputs'),
 ]
-tta_pipeline = [
-    dict(type='isda_suite.LoadImage'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
-            [dict(type='isda_suite.LoadSegLabels')],
-            [dict(type='isda_suite.PackSegInputs')],
-        ],
-    ),
-]
 
 train_dataloader = dict(
     batch_size=2,

@@ -40,11 +40,11 @@ class LoadSegLabels(LoadAnnotations):
         """Add ``gt_seg_map``, (H, W) uint8 class ids.
 
         Raises:
-            DataError: if the label is missing, broken, of another size than the image
+            DataError: if the label is not named, missing, broken, of another size than the image
                 (``ori_shape``), has several channels where ids are expected, or holds values
                 outside the classes.
         """
-        path = str(results['seg_map_path'])
+        path = _label_path(results)
         rule = self._rule(results)
         content = read_file(path, self.backend_args)
         label = decode_label(content, path, raw=rule.colours is not None)
@@ -80,3 +80,13 @@ class LoadSegLabels(LoadAnnotations):
             f'{type(self).__name__}(num_classes={self.num_classes}, '
             f'ignore_index={self.ignore_index}, backend_args={self.backend_args})'
         )
+
+
+def _label_path(results: dict[str, Any]) -> str:
+    path = results.get('seg_map_path')
+    if path is None:
+        raise DataError(
+            f'{results.get("img_path")}: the data set names no label image for it: add '
+            'seg_map_path to its data_prefix'
+        )
+    return str(path)

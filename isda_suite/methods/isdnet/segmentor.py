@@ -1,6 +1,6 @@
 """ISDNet, the segmentor: pyramid and shallow branch at full size, deep branch at a quarter."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -146,12 +146,13 @@ class ISDNet(EncoderDecoder):
         stages, deep_feat = self._deep(images, rest)
         return Encoded(stages, deep_feat, self.shallow_branch(residuals), residuals)
 
-    def _require_size(self, images: Tensor) -> None:
+    def _require_size(self, images: Tensor, names: Sequence[str] = ()) -> None:
         height, width = images.shape[-2:]
         if min(height, width) < max(MIN_SIDE, self.deep_ratio):
+            place = f'{", ".join(names)}: ' if names else ''
             raise ModelConfigError(
-                f'images must have sides of at least {max(MIN_SIDE, self.deep_ratio)} pixels, got '
-                f'{height} x {width}: enlarge or pad them'
+                f'{place}images must have sides of at least {max(MIN_SIDE, self.deep_ratio)} '
+                f'pixels, got {height} x {width}: enlarge or pad them'
             )
 
     def residuals(
@@ -256,7 +257,12 @@ class ISDNet(EncoderDecoder):
         Returns:
             B samples with ``pred_sem_seg``, (1, h, w) class indices, and ``seg_logits`` where
             ``test_cfg.keep_logits`` is set.
+
+        Raises:
+            ModelConfigError: if a side is below 8 pixels.
         """
+        metas = [sample.metainfo for sample in data_samples or ()]
+        self._require_size(inputs, [meta['img_path'] for meta in metas if 'img_path' in meta])
         if self.test_cfg.keep_logits:
             return list(super().predict(inputs, data_samples))
         if self.test_cfg.mode == 'slide':

@@ -14,7 +14,10 @@ def trained(config, tmp_path_factory):
         train = ('tools/train.py', config, '--work-dir', work_dir, '--seed', 0)
         assert call_tool(patch, *train) == 0
         more = ('--cfg-options', 'train_cfg.max_iters=3', 'train_cfg.val_interval=3')
-        assert call_tool(patch, *train, '--resume', 'auto', '--allow-config-change', *more) == 0
+        assert (
+            call_tool(patch, *train, '--resume', 'auto', '--allow-config-change', '--amp', *more)
+            == 0
+        )
     return work_dir / 'iter_3.pth'
 
 
