@@ -55,7 +55,8 @@ TORCH_LIBRARY(isda_suite, m) {
   m.def(
       "_ms_deform_attn_backward_cuda_body_on_host(Tensor grad_output, Tensor value, "
       "Tensor spatial_shapes, Tensor level_start_index, Tensor sampling_locations, "
-      "Tensor attention_weights, bool[3] output_mask) -> (Tensor, Tensor, Tensor)");
+      "Tensor attention_weights, bool[3] output_mask, bool deterministic=False) "
+      "-> (Tensor, Tensor, Tensor)");
   // The variant of the CPU kernels in use, and a way to choose another ('' is the best one).
   m.def("_cpu_isa() -> str", &cpu_isa);
   m.def("_use_cpu_isa(str name) -> str", &use_cpu_isa);

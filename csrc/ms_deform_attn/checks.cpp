@@ -1,8 +1,16 @@
 #include "checks.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/abs.h>
+#include <ATen/ops/amax.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/ldexp.h>
+#include <ATen/ops/log2.h>
+#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
+#include <cmath>
 #include <limits>
 #include <sstream>
 #include <string>
@@ -104,6 +112,25 @@ void check_operands(const at::Tensor& value, int64_t levels, const at::Tensor& l
   check_shape("attention_weights", weights, {images, queries, heads, levels, points});
   check_operand_dtype("attention_weights", weights, value);
   check_device("attention_weights", weights, value);
+}
+
+// A small n with |x| <= 2^n for every finite x of the tensor; stays on its device.
+at::Tensor magnitude(const at::Tensor& tensor) {
+  const auto sizes = tensor.to(at::kDouble).abs();
+  const auto largest = at::where(sizes.isfinite(), sizes, 0.0).amax();
+  return at::where(largest > 0, largest.log2().floor() + 1, 0.0);
+}
+
+// How often 2 goes into the units of deterministic sums: a contribution to grad_value is at most
+// max|grad_output| * max|weight|, an element gets at most one from every point of its head, and
+// their sum must stay below 2^62. Without a synchronisation, so that it can be captured in a graph.
+at::Tensor fixed_exponent(const at::Tensor& grad_output, const Operands& operands) {
+  const Sizes& s = operands.args.sizes;
+  const double points = static_cast<double>(s.queries) * s.levels * s.points;
+  // No finite contribution passes 2^1024; 2^1000 can be divided by (doubles below 2^-1000 vanish).
+  const auto largest = (magnitude(grad_output) + magnitude(operands.weights)).clamp_max(1024.0);
+  const auto room = 61.0 - std::ceil(std::log2(points));
+  return (room - largest).clamp_max(1000.0).to(at::kInt);
 }
 
 }  // namespace
@@ -212,7 +239,7 @@ at::Tensor allocate_output(Operands& operands) {
 }
 
 GradientOperands allocate_gradients(const Operands& operands, const at::Tensor& grad_output,
-                                    std::array<bool, 3> output_mask) {
+                                    std::array<bool, 3> output_mask, bool deterministic) {
   const at::Tensor& value = operands.value;
   const Sizes& s = operands.args.sizes;
   check_shape("grad_output", grad_output, {s.images, s.queries, s.heads * s.channels});
@@ -233,6 +260,14 @@ GradientOperands allocate_gradients(const Operands& operands, const at::Tensor& 
   out.args.forward = operands.args;
   out.args.grad_output = out.grad_output.const_data_ptr();
   out.args.grad_value = output_mask[0] ? out.grad_value.mutable_data_ptr() : nullptr;
+  out.args.fixed_grad_value = nullptr;
+  out.args.exponent = nullptr;
+  if (deterministic && output_mask[0] && operands.has_work()) {
+    out.fixed_grad_value = at::zeros(value.sizes(), value.options().dtype(at::kLong));
+    out.exponent = fixed_exponent(out.grad_output, operands);
+    out.args.fixed_grad_value = out.fixed_grad_value.mutable_data_ptr<int64_t>();
+    out.args.exponent = out.exponent.const_data_ptr<int32_t>();
+  }
   const auto result = [](const at::Tensor& tensor, bool wanted) {
     return Result{wanted ? tensor.mutable_data_ptr() : nullptr, dtype_of(tensor)};
   };
@@ -242,7 +277,12 @@ GradientOperands allocate_gradients(const Operands& operands, const at::Tensor& 
 }
 
 Gradients GradientOperands::results(const at::Tensor& value) const {
-  return {grad_value.to(value.scalar_type()), grad_locations, grad_weights};
+  at::Tensor sums = grad_value;
+  if (fixed_grad_value.defined()) {
+    const auto exact = at::ldexp(fixed_grad_value.to(at::kDouble), -exponent.to(at::kDouble));
+    sums = sums + exact.to(sums.scalar_type());
+  }
+  return {sums.to(value.scalar_type()), grad_locations, grad_weights};
 }
 
 }  // namespace msda

@@ -25,9 +25,10 @@ struct Operands {
 
 struct GradientOperands {
   at::Tensor grad_output, grad_value, grad_locations, grad_weights;
+  at::Tensor fixed_grad_value, exponent;  // only if deterministic
   BackwardArgs args;
 
-  // grad_value rounded to the dtype of value, the others as they are.
+  // grad_value summed up and rounded to the dtype of value, the others as they are.
   Gradients results(const at::Tensor& value) const;
 };
 
@@ -49,8 +50,9 @@ Operands prepare(const at::Tensor& value, int64_t levels, const at::Tensor& loca
 // The output, filled with zeros where no kernel will write it.
 at::Tensor allocate_output(Operands& operands);
 // The gradients asked for; grad_value is zero, the others too where no kernel will write them.
+// `deterministic` makes place for sums of grad_value in integers.
 GradientOperands allocate_gradients(const Operands& operands, const at::Tensor& grad_output,
-                                    std::array<bool, 3> output_mask);
+                                    std::array<bool, 3> output_mask, bool deterministic = false);
 
 }  // namespace msda
 }  // namespace isda

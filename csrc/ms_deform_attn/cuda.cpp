@@ -89,12 +89,11 @@ at::Tensor forward(const at::Tensor& value, const DeviceLevels& levels, const at
 Gradients backward(const at::Tensor& grad_output, const at::Tensor& value,
                    const DeviceLevels& levels, const at::Tensor& locations,
                    const at::Tensor& weights, std::array<bool, 3> output_mask) {
-  if (output_mask[0]) {
-    // The order of atomic additions is not fixed.
-    at::globalContext().alertNotDeterministic("ms_deform_attn_backward on CUDA");
-  }
   const Operands operands = prepare(value, levels.count, locations, weights);
-  const GradientOperands gradients = allocate_gradients(operands, grad_output, output_mask);
+  // The order of atomic additions is not fixed, so floating-point sums are not either.
+  const bool deterministic = at::globalContext().deterministicAlgorithms();
+  const GradientOperands gradients =
+      allocate_gradients(operands, grad_output, output_mask, deterministic);
   const bool wanted = output_mask[0] || output_mask[1] || output_mask[2];
   if (operands.has_work() && wanted)
     check_launch(launch_backward(gradients.args, levels.table, current_stream()));

@@ -5,10 +5,11 @@
 //   int64_t first_group(), group_step()   the groups this one stands for
 //   int lane(), lanes()                   place in the group, and its size
 //   A sum(A x)                            over the lanes of the group
-//   void add(A* at, A x)                  atomically
+//   void add(A* at, A x)                  atomically; A is float, double or int64_t
 // A group handles one (image, query, head); its lanes share the channels.
 #pragma once
 
+#include <math.h>
 #include <stdint.h>
 
 #include "cuda_numbers.h"
@@ -100,7 +101,29 @@ ISDA_BOTH void forward_body(const ForwardArgs& args, const LevelTable& table, Po
   }
 }
 
-// Gradients of every group's points; grad_value by atomic additions in the arithmetic type.
+// Sums of grad_value, at the first channel of one image and head. Integers are added exactly, so
+// their sum does not depend on the order; neither does that of numbers that are not finite.
+template <class A>
+struct GradSums {
+  A* floating;  // null if not wanted
+  int64_t* fixed;
+  int exponent;
+
+  template <class Policy>
+  ISDA_BOTH void add(int64_t offset, A x, const Policy& policy) const {
+    if (!fixed || !(x - x == 0)) return policy.add(floating + offset, x);
+    policy.add(fixed + offset, int64_t(rint(scalbn(double(x), exponent))));
+  }
+};
+
+template <class A>
+ISDA_BOTH GradSums<A> sums_of(const BackwardArgs& args, int64_t begin) {
+  A* floating = static_cast<A*>(args.grad_value);
+  if (!floating || !args.fixed_grad_value) return {floating ? floating + begin : nullptr};
+  return {floating + begin, args.fixed_grad_value + begin, *args.exponent};
+}
+
+// Gradients of every group's points; grad_value by atomic additions.
 template <class T, class TL, class TW, class Policy>
 ISDA_BOTH void backward_body(const BackwardArgs& args, const LevelTable& table, Policy policy) {
   using A = typename Number<T>::Arithmetic;
@@ -116,8 +139,7 @@ ISDA_BOTH void backward_body(const BackwardArgs& args, const LevelTable& table, 
     const T* base =
         static_cast<const T*>(fwd.value) + image * fwd.image_stride + head * fwd.head_stride;
     const T* upstream = static_cast<const T*>(args.grad_output) + item * s.channels;
-    A* grad = static_cast<A*>(args.grad_value);
-    if (grad) grad += (image * s.rows * s.heads + head) * s.channels;
+    const GradSums<A> grad = sums_of<A>(args, (image * s.rows * s.heads + head) * s.channels);
     int64_t at = item * all_points;
     for (int64_t l = 0; l < s.levels; ++l) {
       const Level level = table[l];
@@ -133,7 +155,7 @@ ISDA_BOTH void backward_body(const BackwardArgs& args, const LevelTable& table, 
           for (int64_t c = policy.lane(); c < s.channels; c += policy.lanes()) {
             const A g = A(to_number(upstream[c]));
             d[corner] += g * A(to_number(base[row * fwd.row_stride + c]));
-            if (grad) policy.add(grad + row * s.heads * s.channels + c, share * g);
+            if (grad.floating) grad.add(row * s.heads * s.channels + c, share * g, policy);
           }
           d[corner] = policy.sum(d[corner]);
         }

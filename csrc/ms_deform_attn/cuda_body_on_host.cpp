@@ -57,11 +57,12 @@ at::Tensor forward_on_host(const at::Tensor& value, const at::Tensor& spatial_sh
 Gradients backward_on_host(const at::Tensor& grad_output, const at::Tensor& value,
                            const at::Tensor& spatial_shapes, const at::Tensor& level_start_index,
                            const at::Tensor& locations, const at::Tensor& weights,
-                           std::array<bool, 3> output_mask) {
+                           std::array<bool, 3> output_mask, bool deterministic) {
   check_index_tensors(value, spatial_shapes, level_start_index);
   read_levels(value, spatial_shapes, level_start_index);
   const Operands operands = prepare(value, spatial_shapes.size(0), locations, weights);
-  const GradientOperands gradients = allocate_gradients(operands, grad_output, output_mask);
+  const GradientOperands gradients =
+      allocate_gradients(operands, grad_output, output_mask, deterministic);
   if (!operands.has_work()) return gradients.results(value);
   const auto shapes = spatial_shapes.to(at::kLong).contiguous();
   const auto starts = level_start_index.to(at::kLong).contiguous();

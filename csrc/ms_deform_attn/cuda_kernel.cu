@@ -33,6 +33,10 @@ struct DevicePolicy {
   __device__ void add(A* at, A x) const {
     atomicAdd(at, x);
   }
+  __device__ void add(int64_t* at, int64_t x) const {
+    // Two's complement: the unsigned sum has the same bits.
+    atomicAdd(reinterpret_cast<unsigned long long*>(at), static_cast<unsigned long long>(x));
+  }
 };
 
 template <class T, class TL, class TW, int kWidth, int kLanes>

@@ -52,6 +52,10 @@ struct BackwardArgs {
   // (B, S, M, C) dense, zero at the start, float64 for a float64 value, else float32; may be null.
   void* grad_value;
   Result grad_locations, grad_weights;
+  // Deterministic sums, on CUDA only: grad_value in units of 2^-exponent, zero at the start, beside
+  // grad_value, which then takes what is not finite; null for sums in floating point.
+  int64_t* fixed_grad_value;
+  const int32_t* exponent;
 };
 
 }  // namespace msda

@@ -185,9 +185,8 @@ class MultiScaleDeformableAttention(BaseModule):
         shape = (b, q, self.num_heads, self.num_levels, self.num_points, 2)
         offsets, reference = offsets.view(shape).to(wide), reference.to(wide)
         if reference.shape[-1] == 2:
-            sizes_hw = torch.as_tensor(spatial_shapes, device=offsets.device)
-            sizes_xy = sizes_hw.flip(-1)[:, None]
-            return reference[:, :, None, :, None] + offsets / sizes_xy
+            sizes_xy = _as_tensor(spatial_shapes, offsets.device).flip(-1)
+            return reference[:, :, None, :, None] + offsets / sizes_xy[:, None]
         if reference.shape[-1] == 4:
             boxes = reference[:, :, None, :, None]
             return boxes[..., :2] + offsets / self.num_points * boxes[..., 2:] * 0.5
@@ -195,3 +194,14 @@ class MultiScaleDeformableAttention(BaseModule):
             'reference_points: expected a last axis of 2 (x, y) or 4 (x, y, w, h), '
             f'got shape {tuple(reference.shape)}'
         )
+
+
+def _as_tensor(spatial_shapes: Tensor | list[tuple[int, int]], device: torch.device) -> Tensor:
+    """Make the (L, 2) table; sizes in a list stay variables where PyTorch compiles."""
+    if isinstance(spatial_shapes, Tensor):
+        return spatial_shapes.to(device)
+    if not torch.compiler.is_compiling():
+        return torch.tensor(spatial_shapes, device=device)
+    # torch.tensor would compile the sizes in, once for every size of image.
+    numbers = [torch.full((), n, device=device) for size in spatial_shapes for n in size]
+    return torch.stack(numbers).view(-1, 2)

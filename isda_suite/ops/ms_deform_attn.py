@@ -2,11 +2,12 @@
 
 The compiled library brings the schemas and the kernels for CPU and CUDA. Without it the schemas
 are defined here. In both cases the reference serves every device that has no compiled kernel, and
-fake kernels, autograd and autocast are registered here, so ``torch.ops.isda_suite`` looks and
-behaves the same either way.
+fake kernels, autograd, autocast and vmap are registered here, so ``torch.ops.isda_suite`` looks
+and behaves the same either way.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.autograd import forward_ad
 from . import checks
 from .library import LIBRARY
 from .reference import Level, reference_backward, reference_forward
+from .transforms import map_backward, map_forward, transformable
 
 NAMESPACE = 'isda_suite'
 _TABLES = 'Tensor spatial_shapes, Tensor level_start_index'
@@ -80,13 +82,11 @@ def ms_deform_attn(
                 f'got {type(level_start_index).__name__}'
             )
         flat = [size for pair in spatial_shapes for size in pair]
-        return torch.ops.isda_suite.ms_deform_attn.list(
-            value, flat, sampling_locations, attention_weights
-        )
+        return _call_forward(value, flat, sampling_locations, attention_weights)
     if level_start_index is None:
         areas = spatial_shapes.prod(1)
         level_start_index = areas.cumsum(0) - areas
-    return torch.ops.isda_suite.ms_deform_attn.default(
+    return _call_forward(
         value, spatial_shapes, level_start_index, sampling_locations, attention_weights
     )
 
@@ -167,12 +167,10 @@ def _save_operands(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _differentiate(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
     value, locations, weights, *tables = ctx.saved_tensors
-    overloads = torch.ops.isda_suite.ms_deform_attn_backward
-    operator = overloads.list if ctx.in_list else overloads.default
     tables = [ctx.shapes] if ctx.in_list else tables
     needed = ctx.needs_input_grad
     mask = [needed[0], needed[-2], needed[-1]]
-    gradients = operator(grad_output, value, *tables, locations, weights, mask)
+    gradients = _call_backward(grad_output, value, *tables, locations, weights, mask)
     asked = [g if m else None for g, m in zip(gradients, mask, strict=True)]
     return asked[0], *(None for _ in tables), asked[1], asked[2]
 
@@ -187,31 +185,29 @@ def _save_for_second(ctx: Any, inputs: tuple[Any, ...], output: _Gradients) -> N
     ctx.save_for_backward(grad_output, value, locations, weights, *saved)
 
 
-def _differentiate_twice(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+def _differentiate_twice(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
     """Gradients of the gradients, by differentiating the reference; rarely used, slow is fine."""
     operands, tables = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
     tables = (ctx.shapes,) if ctx.in_list else tables
-    create_graph = torch.is_grad_enabled()
-    with torch.enable_grad():
-        leaves = [
-            t if create_graph and t.requires_grad else t.detach().requires_grad_() for t in operands
-        ]
-        grad_output, value, locations, weights = leaves
-        levels = _levels(value, tables)
-        first = reference_backward(grad_output, value, levels, locations, weights)
-        asked = [
-            (g, upstream)
-            for g, upstream, m in zip(first, grads, ctx.mask, strict=True)
-            if m and upstream is not None
-        ]
-        second = torch.autograd.grad(
-            [g for g, _ in asked],
-            leaves,
-            [upstream for _, upstream in asked],
-            create_graph=create_graph,
-            allow_unused=True,
-        )
+    levels = _levels(operands[1], tables)
+
+    def first(grad_output: Tensor, value: Tensor, *points: Tensor) -> list[Tensor]:
+        gradients = reference_backward(grad_output, value, levels, *points)
+        return [g for g, asked in zip(gradients, ctx.mask, strict=True) if asked]
+
+    vjp: Any = torch.func.vjp  # typed as if it always returned what has_aux adds
+    _, pull_back = vjp(first, *operands)
+    second = pull_back([g for g, asked in zip(grads, ctx.mask, strict=True) if asked])
     return second[0], second[1], *(None for _ in tables), second[2], second[3], None
+
+
+_call_forward = transformable('ms_deform_attn', _save_operands, _differentiate, map_forward)
+_call_backward = transformable(
+    'ms_deform_attn_backward',
+    _save_for_second,
+    _differentiate_twice,
+    map_backward,
+)
 
 
 def _under_autocast(operator: Callable[..., Any], device: str) -> Callable[..., Any]:
@@ -232,6 +228,10 @@ def _under_autocast(operator: Callable[..., Any], device: str) -> Callable[..., 
     return kernel
 
 
+def _packet(name: str) -> Any:
+    return getattr(torch.ops.isda_suite, name.partition('.')[0])
+
+
 def _register() -> None:
     for name, schema in SCHEMAS.items():
         if not LIBRARY.loaded:
@@ -249,9 +249,11 @@ def _register() -> None:
             setup_context=_save_for_second if backward else _save_operands,
             lib=_fragment,
         )
+        if hasattr(torch.library, 'register_vmap'):  # since torch 2.5
+            rule = partial(map_backward if backward else map_forward, _packet(name))
+            torch.library.register_vmap(qualified, rule, lib=_fragment)
         if not backward:
-            packet = torch.ops.isda_suite.ms_deform_attn
-            operator = packet.list if name.endswith('.list') else packet.default
+            operator = getattr(_packet(name), 'list' if name.endswith('.list') else 'default')
             for device in ('CPU', 'CUDA'):
                 _fragment.impl(name, _under_autocast(operator, device), f'Autocast{device}')
 

@@ -23,6 +23,24 @@ class Level(NamedTuple):
     width: int
     start: int
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no pixel."""
+        return self.height * self.width == 0
+
+
+class PointLevels(NamedTuple):
+    """The level of every point, for points of different levels side by side; (P,) each."""
+
+    height: Tensor
+    width: Tensor
+    start: Tensor
+
+    @property
+    def is_empty(self) -> bool:
+        """False: points of empty levels have no neighbour inside, which is enough."""
+        return False
+
 
 class _Points(NamedTuple):
     """Neighbours of the points of one level; the leading axis of 4 is (00, 01, 10, 11) as yx."""
@@ -34,7 +52,7 @@ class _Points(NamedTuple):
     fy: Tensor
 
 
-def _find_points(locations: Tensor, level: Level, rows: int) -> _Points:
+def _find_points(locations: Tensor, level: Level | PointLevels, rows: int) -> _Points:
     """Locate the neighbours of (B, Q, M, P, 2) locations given as (x, y) in level sizes."""
     b, _, m, _, _ = locations.shape
     x = locations[..., 0] * level.width - 0.5
@@ -51,8 +69,8 @@ def _find_points(locations: Tensor, level: Level, rows: int) -> _Points:
         for dx, wx in ((0, 1 - fx), (1, fx)):
             xi, yi = x0.long() + dx, y0.long() + dy
             ok = inside & (xi >= 0) & (xi < level.width) & (yi >= 0) & (yi < level.height)
-            row = yi.clamp(0, level.height - 1) * level.width + xi.clamp(0, level.width - 1)
-            found.append((batch * rows + level.start + row) * m + head)
+            row = torch.where(ok, level.start + yi * level.width + xi, 0)
+            found.append((batch * rows + row) * m + head)
             valid.append(ok)
             weight.append(torch.where(ok, wy * wx, torch.zeros_like(wx)))
     return _Points(torch.stack(found), torch.stack(valid), torch.stack(weight), fx, fy)
@@ -70,7 +88,10 @@ def arithmetic_dtype(value: Tensor) -> torch.dtype:
 
 
 def reference_forward(
-    value: Tensor, levels: Sequence[Level], sampling_locations: Tensor, attention_weights: Tensor
+    value: Tensor,
+    levels: Sequence[Level | PointLevels],
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
 ) -> Tensor:
     """Sample ``value`` at the locations and add the samples with their weights.
 
@@ -92,7 +113,7 @@ def reference_forward(
     locations, attention = sampling_locations.to(dtype), attention_weights.to(dtype)
     output = flat.new_zeros((b, q, m, c))
     for i, level in enumerate(levels):
-        if level.height * level.width == 0:
+        if level.is_empty:
             continue
         points = _find_points(locations[:, :, :, i], level, s)
         weight = attention[:, :, :, i] * points.weight
@@ -104,7 +125,7 @@ def reference_forward(
 def reference_backward(
     grad_output: Tensor,
     value: Tensor,
-    levels: Sequence[Level],
+    levels: Sequence[Level | PointLevels],
     sampling_locations: Tensor,
     attention_weights: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -138,7 +159,7 @@ def reference_backward(
     nothing = torch.zeros_like(attention[:, :, :, 0])
     grad_locations, grad_attention = [], []
     for i, level in enumerate(levels):
-        if level.height * level.width == 0:
+        if level.is_empty:
             grad_locations.append(torch.stack([nothing, nothing], -1))
             grad_attention.append(nothing)
             continue
@@ -160,7 +181,7 @@ def reference_backward(
 
 
 def _point_gradients(
-    d: Tensor, points: _Points, attention: Tensor, level: Level
+    d: Tensor, points: _Points, attention: Tensor, level: Level | PointLevels
 ) -> tuple[Tensor, Tensor]:
     """Gradients of one level's locations and weights from the dot products with the neighbours."""
     d00, d01, d10, d11 = d.unbind(0)

@@ -1,0 +1,91 @@
+"""ONNX: our operators as standard ones, or as the node of TensorRT's plug-in.
+
+The default is the decomposition into gathers and arithmetic, which every runtime has. There is no
+``GridSample`` in it: its rules at the border differ, and TensorRT miscompiled it in several
+releases.
+"""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .decompositions import decomposition_table
+
+PLUGIN = 'trt.plugins::MultiscaleDeformableAttnPlugin_TRT'
+"""Domain and type of the node; TensorRT finds a plug-in by the type alone."""
+
+
+def export_onnx(program: torch.export.ExportedProgram, plugin: bool = False, **options: Any) -> Any:
+    """Translate a program that contains our operators to ONNX.
+
+    Args:
+        program: What ``torch.export.export`` gave.
+        plugin: Write ``ms_deform_attn`` as one node for TensorRT's plug-in
+            ``MultiscaleDeformableAttnPlugin_TRT``, rather than as standard operators.
+        **options: Passed to ``torch.onnx.export``.
+
+    Returns:
+        The ``torch.onnx.ONNXProgram``, which can be saved.
+
+    Raises:
+        ImportError: if onnx or onnxscript is not installed.
+        RuntimeError: if torch is too old: 2.5 is needed, with ``plugin`` 2.8.
+    """
+    for name in ('onnx', 'onnxscript'):
+        if importlib.util.find_spec(name) is None:
+            raise ImportError(
+                f'{name}: expected for the export to ONNX, but it is not installed; '
+                "run `pip install 'isda_suite[onnx]'`"
+            )
+    needed = (2, 8) if plugin else (2, 5)
+    if tuple(int(part) for part in torch.__version__.split('.')[:2]) < needed:
+        oldest = '.'.join(map(str, needed))
+        raise RuntimeError(f'torch: expected {oldest} or newer, got {torch.__version__}')
+    table = _plugin_table() if plugin else decomposition_table()
+    return torch.onnx.export(program.run_decompositions(table), dynamo=True, **options)
+
+
+def _plugin_table() -> dict[Any, Callable[..., Any]]:
+    forward = torch.ops.isda_suite.ms_deform_attn
+    return {forward.default: _plugin_with_tables, forward.list: _plugin_with_list}
+
+
+def _plugin_with_tables(
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+) -> Tensor:
+    """Call the plug-in, which takes 32-bit tables and one dtype for all other operands.
+
+    A 16-bit ``value`` beside float32 locations is widened rather than the locations rounded.
+    """
+    b, _, m, c = value.shape
+    q, dtype = sampling_locations.shape[1], sampling_locations.dtype
+    tables = (table.to(torch.int32) for table in (spatial_shapes, level_start_index))
+    output: Tensor = torch.onnx.ops.symbolic(
+        PLUGIN,
+        (value.to(dtype), *tables, sampling_locations, attention_weights.to(dtype)),
+        dtype=dtype,
+        shape=(b, q, m, c),
+        version=1,
+    )
+    return output.reshape(b, q, m * c).to(value.dtype)
+
+
+def _plugin_with_list(
+    value: Tensor,
+    spatial_shapes: Sequence[int],
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+) -> Tensor:
+    # Not torch.tensor: sizes may be symbolic, and it leaves an operation in place in the graph.
+    numbers = [torch.full((), n, dtype=torch.int64, device=value.device) for n in spatial_shapes]
+    shapes = torch.stack(numbers).view(-1, 2)
+    areas = shapes.prod(1)
+    starts = areas.cumsum(0) - areas
+    return _plugin_with_tables(value, shapes, starts, sampling_locations, attention_weights)

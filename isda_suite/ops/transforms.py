@@ -1,0 +1,133 @@
+"""``torch.func`` on ``ms_deform_attn``: vmap, and derivatives inside of transforms.
+
+Both operators treat images alone, so the N*B images of N examples go through one call. An operand
+that is not mapped is repeated for every example; the levels are the same for all images, so they
+cannot be mapped.
+
+Axes: N examples of vmap, B images of an example.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_TABLES = ('spatial_shapes', 'level_start_index')
+
+
+def _refuse_mapped_tables(tables: tuple[Any, ...], in_dims: tuple[Any, ...]) -> None:
+    for name, table, axis in zip(_TABLES, tables, in_dims, strict=False):
+        if isinstance(table, Tensor) and axis is not None:
+            raise ValueError(
+                f'{name}: expected the same levels for every example of vmap, '
+                f'got a tensor mapped over axis {axis}'
+            )
+
+
+def _fold(tensor: Tensor, axis: int | None, examples: int) -> Tensor:
+    """Make (N*B, ...) of an operand: repeated if not mapped, copied only if that is needed."""
+    tensor = tensor.expand(examples, *tensor.shape) if axis is None else tensor.movedim(axis, 0)
+    return tensor.flatten(0, 1)
+
+
+def transformable(
+    name: str, save: Callable[..., None], differentiate: Callable[..., Any], rule: Any
+) -> Callable[..., Any]:
+    """Make a function that calls the operator ``name`` and that torch.func can differentiate too.
+
+    ``torch.library.register_autograd`` makes an ``autograd.Function`` without ``setup_context``,
+    which every transform but vmap refuses. Inside of transforms this one stands in for it.
+
+    Args:
+        name: Of the operator in our namespace; it may be defined later.
+        save: What was given to ``register_autograd`` as ``setup_context``.
+        differentiate: What was given to it as the backward.
+        rule: :func:`map_forward` or :func:`map_backward`.
+    """
+
+    def forward(*args: Any) -> Any:
+        return getattr(torch.ops.isda_suite, name)(*args)
+
+    def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
+        return rule(call, info, in_dims, *args)
+
+    methods = {
+        'forward': staticmethod(forward),
+        'setup_context': staticmethod(save),
+        'backward': staticmethod(differentiate),
+        'vmap': staticmethod(vmap),
+    }
+    function: Any = type('MultiScaleDeformableAttention', (torch.autograd.Function,), methods)
+
+    def call(*args: Any) -> Any:
+        if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+            return function.apply(*args)
+        return getattr(torch.ops.isda_suite, name)(*args)
+
+    return call
+
+
+def map_forward(
+    call: Callable[..., Tensor], info: Any, in_dims: tuple[Any, ...], *args: Any
+) -> tuple[Tensor, int]:
+    """Compute the outputs of all examples at once.
+
+    Args:
+        call: The operator.
+        info: What vmap says; ``batch_size`` is N.
+        in_dims: Mapped axis of every argument, or ``None``.
+        *args: Those of the operator, with one list or two tables in the middle.
+
+    Returns:
+        (N, B, Q, M*C), and the axis of N.
+
+    Raises:
+        ValueError: if a table of levels is mapped.
+    """
+    n = info.batch_size
+    value, *tables, locations, weights = args
+    _refuse_mapped_tables(tuple(tables), in_dims[1:-2])
+    output = call(
+        _fold(value, in_dims[0], n),
+        *tables,
+        _fold(locations, in_dims[-2], n),
+        _fold(weights, in_dims[-1], n),
+    )
+    return _split(output, n), 0
+
+
+def map_backward(
+    call: Callable[..., tuple[Tensor, ...]], info: Any, in_dims: tuple[Any, ...], *args: Any
+) -> tuple[tuple[Tensor, ...], tuple[int | None, ...]]:
+    """Compute the gradients of all examples at once; each has its own, also of shared operands.
+
+    Args:
+        call: The operator.
+        info: What vmap says; ``batch_size`` is N.
+        in_dims: Mapped axis of every argument, or ``None``.
+        *args: Those of the operator, with one list or two tables in the middle.
+
+    Returns:
+        The gradients as (N, B, ...), and the axis of N; ``None`` for one not asked for.
+
+    Raises:
+        ValueError: if a table of levels is mapped.
+    """
+    n = info.batch_size
+    grad_output, value, *tables, locations, weights, mask = args
+    _refuse_mapped_tables(tuple(tables), in_dims[2:-3])
+    gradients = call(
+        _fold(grad_output, in_dims[0], n),
+        _fold(value, in_dims[1], n),
+        *tables,
+        _fold(locations, in_dims[-3], n),
+        _fold(weights, in_dims[-2], n),
+        mask,
+    )
+    split = tuple(_split(g, n) if m else g for g, m in zip(gradients, mask, strict=True))
+    return split, tuple(0 if m else None for m in mask)
+
+
+def _split(folded: Tensor, examples: int) -> Tensor:
+    return folded.view(examples, folded.shape[0] // max(examples, 1), *folded.shape[1:])
