@@ -4,22 +4,24 @@
 
 #include <string>
 
-#include "ms_deform_attn/cpu_kernels.h"
+#include "cpu_isa.h"
 
 #define ISDA_TEXT_(words) #words
 #define ISDA_TEXT(words) ISDA_TEXT_(words)
 
-// Read from the file before it is loaded: a library built for another torch must not be loaded.
+// Read from the file before it is loaded: a library built for another torch must not be loaded, nor
+// one with other schemas; that number rises with every change of theirs, in ops/library.py too.
 extern "C" __attribute__((visibility("default"), used)) const char isda_suite_build_record[] =
     "isda_suite build record "
     "{\"torch\": \"" ISDA_TEXT(ISDA_TORCH_VERSION) "\", \"cuda\": \"" ISDA_TEXT(ISDA_CUDA_VERSION)
-    "\", \"cuda_archs\": \"" ISDA_TEXT(ISDA_CUDA_ARCHS) "\", \"compiler\": \"" __VERSION__ "\"}";
+    "\", \"cuda_archs\": \"" ISDA_TEXT(ISDA_CUDA_ARCHS) "\", \"compiler\": \"" __VERSION__
+    "\", \"schemas\": 2}";
 
 namespace {
 
-std::string cpu_isa() { return isda::msda::chosen_cpu_kernels().name; }
+std::string cpu_isa() { return isda::cpu_isa_name(isda::chosen_cpu_isa()); }
 
-std::string use_cpu_isa(std::string name) { return isda::msda::choose_cpu_kernels(name); }
+std::string use_cpu_isa(std::string name) { return isda::choose_cpu_isa(name); }
 
 }  // namespace
 
@@ -57,6 +59,19 @@ TORCH_LIBRARY(isda_suite, m) {
       "Tensor spatial_shapes, Tensor level_start_index, Tensor sampling_locations, "
       "Tensor attention_weights, bool[3] output_mask, bool deterministic=False) "
       "-> (Tensor, Tensor, Tensor)");
+  // input (B, C, H, W), offset (B, 2 * G * K, Ho, Wo) as (y, x) for every group and tap,
+  // mask (B, G * K, Ho, Wo), weight (O, C / groups, kh, kw), bias (O,) -> (B, O, Ho, Wo)
+  m.def(
+      "deform_conv2d(Tensor input, Tensor offset, Tensor? mask, Tensor weight, Tensor? bias, "
+      "SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation, SymInt groups, "
+      "SymInt deform_groups) -> Tensor",
+      tags);
+  // Gradients of input, offset, mask, weight, bias; empty where the output mask is false.
+  m.def(
+      "deform_conv2d_backward(Tensor grad_output, Tensor input, Tensor offset, Tensor? mask, "
+      "Tensor weight, SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation, SymInt groups, "
+      "SymInt deform_groups, bool[5] output_mask) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+      tags);
   // The variant of the CPU kernels in use, and a way to choose another ('' is the best one).
   m.def("_cpu_isa() -> str", &cpu_isa);
   m.def("_use_cpu_isa(str name) -> str", &use_cpu_isa);

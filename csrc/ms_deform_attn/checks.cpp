@@ -12,8 +12,8 @@
 
 #include <cmath>
 #include <limits>
-#include <sstream>
-#include <string>
+
+#include "../operand_checks.h"
 
 namespace isda {
 namespace msda {
@@ -22,56 +22,6 @@ namespace {
 constexpr int64_t kMaxChannels = 1024;
 constexpr int64_t kMaxLevels = 4096;
 constexpr int64_t kMaxPoints = 1024;
-
-// (2, 3) and (4,), as Python writes it.
-std::string text(at::IntArrayRef sizes) {
-  std::ostringstream out;
-  out << "(";
-  for (size_t i = 0; i < sizes.size(); ++i) out << (i ? ", " : "") << sizes[i];
-  out << (sizes.size() == 1 ? ",)" : ")");
-  return out.str();
-}
-
-std::string text(at::ScalarType dtype) {
-  switch (dtype) {
-    case at::kFloat:
-      return "float32";
-    case at::kDouble:
-      return "float64";
-    case at::kHalf:
-      return "float16";
-    case at::kBFloat16:
-      return "bfloat16";
-    case at::kInt:
-      return "int32";
-    case at::kLong:
-      return "int64";
-    case at::kBool:
-      return "bool";
-    default:
-      return c10::toString(dtype);
-  }
-}
-
-bool is_16_bit(at::ScalarType dtype) { return dtype == at::kHalf || dtype == at::kBFloat16; }
-
-void check_shape(const char* name, const at::Tensor& tensor, at::IntArrayRef expected) {
-  TORCH_CHECK_VALUE(tensor.sizes() == expected, name, ": expected shape ", text(expected), ", got ",
-                    text(tensor.sizes()));
-}
-
-void check_device(const char* name, const at::Tensor& tensor, const at::Tensor& value) {
-  TORCH_CHECK_VALUE(tensor.device() == value.device(), name, ": expected device ", value.device(),
-                    " as value, got ", tensor.device());
-}
-
-// Operands have the dtype of value; beside a 16-bit value they may be float32.
-void check_operand_dtype(const char* name, const at::Tensor& tensor, const at::Tensor& value) {
-  const auto dtype = value.scalar_type();
-  const bool mixed = is_16_bit(dtype) && tensor.scalar_type() == at::kFloat;
-  TORCH_CHECK_TYPE(tensor.scalar_type() == dtype || mixed, name, ": expected dtype ", text(dtype),
-                   is_16_bit(dtype) ? " or float32" : "", ", got ", text(tensor.scalar_type()));
-}
 
 void check_level_size(size_t i, int64_t height, int64_t width) {
   constexpr int64_t limit = std::numeric_limits<int32_t>::max() - 1;
@@ -87,10 +37,7 @@ bool dense_channels(const at::Tensor& value) {
 
 void check_operands(const at::Tensor& value, int64_t levels, const at::Tensor& locations,
                     const at::Tensor& weights) {
-  const auto dtype = value.scalar_type();
-  TORCH_CHECK_TYPE(dtype == at::kFloat || dtype == at::kDouble || is_16_bit(dtype),
-                   "value: expected dtype float32, float64, float16 or bfloat16, got ",
-                   text(dtype));
+  check_floating("value", value);
   TORCH_CHECK_VALUE(value.dim() == 4, "value: expected shape (B, S, M, C), got ",
                     text(value.sizes()));
   TORCH_CHECK_VALUE(value.size(3) <= kMaxChannels, "value: expected at most ", kMaxChannels,
@@ -108,10 +55,10 @@ void check_operands(const at::Tensor& value, int64_t levels, const at::Tensor& l
                     " points, got ", points);
   check_shape("sampling_locations", locations, {images, queries, heads, levels, points, 2});
   check_operand_dtype("sampling_locations", locations, value);
-  check_device("sampling_locations", locations, value);
+  check_device("sampling_locations", locations, "value", value);
   check_shape("attention_weights", weights, {images, queries, heads, levels, points});
   check_operand_dtype("attention_weights", weights, value);
-  check_device("attention_weights", weights, value);
+  check_device("attention_weights", weights, "value", value);
 }
 
 // A small n with |x| <= 2^n for every finite x of the tensor; stays on its device.
@@ -134,19 +81,6 @@ at::Tensor fixed_exponent(const at::Tensor& grad_output, const Operands& operand
 }
 
 }  // namespace
-
-DType dtype_of(const at::Tensor& tensor) {
-  switch (tensor.scalar_type()) {
-    case at::kDouble:
-      return DType::kDouble;
-    case at::kHalf:
-      return DType::kHalf;
-    case at::kBFloat16:
-      return DType::kBFloat16;
-    default:
-      return DType::kFloat;
-  }
-}
 
 void check_index_tensors(const at::Tensor& value, const at::Tensor& spatial_shapes,
                          const at::Tensor& level_start_index) {
@@ -243,9 +177,8 @@ GradientOperands allocate_gradients(const Operands& operands, const at::Tensor& 
   const at::Tensor& value = operands.value;
   const Sizes& s = operands.args.sizes;
   check_shape("grad_output", grad_output, {s.images, s.queries, s.heads * s.channels});
-  TORCH_CHECK_TYPE(grad_output.scalar_type() == value.scalar_type(), "grad_output: expected dtype ",
-                   text(value.scalar_type()), ", got ", text(grad_output.scalar_type()));
-  check_device("grad_output", grad_output, value);
+  check_same_dtype("grad_output", grad_output, value);
+  check_device("grad_output", grad_output, "value", value);
   GradientOperands out;
   out.grad_output = grad_output.contiguous();
   const auto nothing = at::empty({0}, value.options());

@@ -32,8 +32,6 @@ struct GradientOperands {
   Gradients results(const at::Tensor& value) const;
 };
 
-DType dtype_of(const at::Tensor& tensor);
-
 // Sizes of the tables only, not their content.
 void check_index_tensors(const at::Tensor& value, const at::Tensor& spatial_shapes,
                          const at::Tensor& level_start_index);

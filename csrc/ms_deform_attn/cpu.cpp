@@ -3,10 +3,9 @@
 #include <torch/library.h>
 
 #include <algorithm>
-#include <atomic>
-#include <cstdlib>
 #include <vector>
 
+#include "../cpu_isa.h"
 #include "checks.h"
 #include "cpu_kernels.h"
 #include "point_table.h"
@@ -84,7 +83,7 @@ at::Tensor forward(const at::Tensor& value, const std::vector<Level>& levels,
   at::Tensor output = allocate_output(operands);
   if (!operands.has_work()) return output;
   const ForwardArgs& args = operands.args;
-  const CpuKernels& kernels = chosen_cpu_kernels();
+  const CpuKernels& kernels = ISDA_OF_CHOSEN_ISA(cpu_kernels);
   const int64_t pairs = args.sizes.images * args.sizes.queries;
   with_table(levels, args, [&](const void* table) {
     at::parallel_for(0, pairs, grain(args.sizes, pairs, 1),
@@ -102,7 +101,7 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& value,
   const bool wanted = output_mask[0] || output_mask[1] || output_mask[2];
   if (!operands.has_work() || !wanted) return gradients.results(value);
   const Sizes& s = args.forward.sizes;
-  const CpuKernels& kernels = chosen_cpu_kernels();
+  const CpuKernels& kernels = ISDA_OF_CHOSEN_ISA(cpu_kernels);
   // Where levels share rows of value they must stay in one thread.
   const int64_t width = overlapping(levels) ? s.levels : 1;
   const int64_t units = s.images * s.heads * s.levels / width;
@@ -144,48 +143,7 @@ Gradients ms_deform_attn_backward_list_cpu(const at::Tensor& grad_output, const 
   return backward(grad_output, value, levels, locations, weights, output_mask);
 }
 
-// The variants this processor can run, best first.
-std::vector<const CpuKernels*> usable_kernels() {
-  std::vector<const CpuKernels*> found;
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
-                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-                      __builtin_cpu_supports("avx512vl");
-  if (avx512) found.push_back(&cpu_kernels_avx512());
-  // Every processor with AVX2 and FMA converts half precision too.
-  if (avx2) found.push_back(&cpu_kernels_avx2());
-#endif
-  found.push_back(&cpu_kernels_generic());
-  return found;
-}
-
-const CpuKernels* find_kernels(const std::string& name) {
-  std::string names;
-  for (const CpuKernels* kernels : usable_kernels()) {
-    if (name.empty() || name == kernels->name) return kernels;
-    names += (names.empty() ? "" : ", ") + std::string(kernels->name);
-  }
-  TORCH_CHECK_VALUE(false, "ISDA_OPS_CPU_ISA: expected one of ", names,
-                    " (what this processor can run), got ", name);
-}
-
-std::atomic<const CpuKernels*>& choice() {
-  static std::atomic<const CpuKernels*> kernels = [] {
-    const char* name = std::getenv("ISDA_OPS_CPU_ISA");
-    return find_kernels(name ? name : "");
-  }();
-  return kernels;
-}
-
 }  // namespace
-
-const CpuKernels& chosen_cpu_kernels() { return *choice().load(); }
-
-std::string choose_cpu_kernels(const std::string& name) {
-  return choice().exchange(find_kernels(name))->name;
-}
 
 TORCH_LIBRARY_IMPL(isda_suite, CPU, m) {
   m.impl("ms_deform_attn", &ms_deform_attn_cpu);

@@ -11,11 +11,6 @@ namespace isda {
 namespace msda {
 namespace {
 
-template <class A>
-struct Dots {  // of the incoming gradient with the corners 00, 01, 10, 11 of every point
-  alignas(64) A at[4 * kChunk];
-};
-
 // One register block of channels: dot products (if kDots) and additions to grad_value (if any).
 template <int kVecs, bool kDots, class T, class A>
 ISDA_INLINE void spread(const T* base, int64_t stride, A* grad, int64_t grad_stride,
@@ -110,20 +105,10 @@ ISDA_INLINE void point_gradients(const PointTable<A>& table, int64_t first, int 
                                  const Points<A>& p, const Dots<A>& dots, A* xy, A* weights) {
   const int padded = (n + kLanes - 1) / kLanes * kLanes;
   for (int i = 0; i < padded; ++i) {
-    const int32_t found = p.corners[i];
-    const A d00 = found & k00 ? dots.at[4 * i] : A(0);
-    const A d01 = found & k01 ? dots.at[4 * i + 1] : A(0);
-    const A d10 = found & k10 ? dots.at[4 * i + 2] : A(0);
-    const A d11 = found & k11 ? dots.at[4 * i + 3] : A(0);
-    const A fx = p.fx[i], fy = p.fy[i], weight = p.weight[i];
-    const A along_x = weight * table.width[first + i] * ((1 - fy) * (d01 - d00) + fy * (d11 - d10));
-    const A along_y =
-        weight * table.height[first + i] * ((1 - fx) * (d10 - d00) + fx * (d11 - d01));
-    const A along_weight =
-        (1 - fy) * ((1 - fx) * d00 + fx * d01) + fy * ((1 - fx) * d10 + fx * d11);
-    xy[2 * i] = found ? along_x : A(0);
-    xy[2 * i + 1] = found ? along_y : A(0);
-    weights[i] = found ? along_weight : A(0);
+    const PointGradient<A> g = point_gradient(p, dots, i);
+    xy[2 * i] = g.x * table.width[first + i];
+    xy[2 * i + 1] = g.y * table.height[first + i];
+    weights[i] = g.weight;
   }
 }
 

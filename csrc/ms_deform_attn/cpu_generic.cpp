@@ -6,7 +6,7 @@ namespace isda {
 namespace msda {
 
 const CpuKernels& cpu_kernels_generic() {
-  static const CpuKernels kernels = {"generic", &forward_any, &backward_any};
+  static const CpuKernels kernels = {&forward_any, &backward_any};
   return kernels;
 }
 

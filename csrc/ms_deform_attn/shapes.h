@@ -3,18 +3,10 @@
 
 #include <stdint.h>
 
+#include "../dtypes.h"
+
 namespace isda {
 namespace msda {
-
-enum class DType : int { kFloat = 0, kDouble = 1, kHalf = 2, kBFloat16 = 3 };
-
-// 16-bit floating-point numbers as they lie in memory.
-struct Half {
-  uint16_t bits;
-};
-struct BFloat16 {
-  uint16_t bits;
-};
 
 struct Level {
   int64_t height, width, start;  // start: its first row of value
@@ -23,16 +15,6 @@ struct Level {
 // B images, S rows of value, M heads, C channels of a head, Q queries, L levels, P points.
 struct Sizes {
   int64_t images, rows, heads, channels, queries, levels, points;
-};
-
-struct Operand {
-  const void* data;  // dense
-  DType dtype;
-};
-
-struct Result {
-  void* data;  // dense; null if not wanted
-  DType dtype;
 };
 
 struct ForwardArgs {

@@ -85,6 +85,7 @@ def run_tool(main: Callable[[], int | None]) -> int:
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     try:
         code = main() or DONE
+        _leave_group()
     except SystemExit as stop:  # argparse has printed what is wrong
         code = stop.code if isinstance(stop.code, int) else FAILED
     except (Exception, KeyboardInterrupt) as error:
@@ -93,6 +94,13 @@ def run_tool(main: Callable[[], int | None]) -> int:
     if code != DONE:
         _leave_code(code)
     return code
+
+
+def _leave_group() -> None:
+    """Leave the other ranks: communication threads that outlive Python can abort the process."""
+    distributed = sys.modules.get('torch.distributed')
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _report(error: BaseException, code: int) -> None:

@@ -1,16 +1,28 @@
-"""Operators with compiled kernels for CPU and CUDA, and a fallback in plain PyTorch."""
+"""Operators with compiled kernels, and a fallback in plain PyTorch."""
 
 from .build import build
 from .decompositions import decomposition_table
+from .deform_conv2d import deform_conv2d
 from .deformable_attention import MultiScaleDeformableAttention
+from .deformable_convolution import (
+    DeformConv2d,
+    DeformConv2dPack,
+    ModulatedDeformConv2d,
+    ModulatedDeformConv2dPack,
+)
 from .information import info
 from .ms_deform_attn import ms_deform_attn
 from .onnx_export import export_onnx
 
 __all__ = [
+    'DeformConv2d',
+    'DeformConv2dPack',
+    'ModulatedDeformConv2d',
+    'ModulatedDeformConv2dPack',
     'MultiScaleDeformableAttention',
     'build',
     'decomposition_table',
+    'deform_conv2d',
     'export_onnx',
     'info',
     'ms_deform_attn',

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .reference import Level
 
@@ -24,6 +25,22 @@ def _dtype_name(dtype: torch.dtype) -> str:
 
 def _fail(name: str, expected: str, got: Any) -> None:
     raise ValueError(f'{name}: expected {expected}, got {got}')
+
+
+def refuse_tangents(operator: str, *operands: Tensor | None) -> None:
+    """Raise rather than drop tangents, which is what PyTorch does with them here.
+
+    Raises:
+        NotImplementedError: if an operand of ``operator`` carries one.
+    """
+    if forward_ad._current_level < 0:
+        return
+    unpack: Any = forward_ad.unpack_dual  # untyped in torch
+    if any(unpack(operand).tangent is not None for operand in operands if operand is not None):
+        raise NotImplementedError(
+            f'{operator}: forward-mode derivatives are not there, use reverse mode '
+            '(torch.autograd.grad, torch.func.vjp)'
+        )
 
 
 def check_operands(

@@ -5,7 +5,14 @@ from typing import Any
 import torch
 
 from .library import LIBRARY
-from .ms_deform_attn import kernel_kind
+
+OPERATORS = ('deform_conv2d', 'ms_deform_attn')
+
+
+def kernel_kind(operator: str, device: str) -> str:
+    """Return ``'compiled'`` or ``'reference'`` for ``'CPU'`` or ``'CUDA'``."""
+    found = torch._C._dispatch_has_kernel_for_dispatch_key(f'isda_suite::{operator}', device)
+    return 'compiled' if found else 'reference'
 
 
 def info() -> dict[str, Any]:
@@ -18,7 +25,10 @@ def info() -> dict[str, Any]:
     """
     isa = torch.ops.isda_suite._cpu_isa() if LIBRARY.loaded else None
     archs = LIBRARY.record.get('cuda_archs', 'none')
-    kinds = {device: kernel_kind(device) for device in ('CPU', 'CUDA')}
+    kinds = {
+        operator: {device.lower(): kernel_kind(operator, device) for device in ('CPU', 'CUDA')}
+        for operator in OPERATORS
+    }
     return {
         'library': str(LIBRARY.path) if LIBRARY.loaded else None,
         'reason': LIBRARY.reason,
@@ -26,8 +36,8 @@ def info() -> dict[str, Any]:
         'built_for_torch': LIBRARY.record.get('torch'),
         'cpu_isa': isa,
         'cuda_archs': [] if archs == 'none' else archs.split('_'),
-        'cuda_reason': None if kinds['CUDA'] == 'compiled' else _cuda_reason(),
-        'ops': {'ms_deform_attn': {device.lower(): kind for device, kind in kinds.items()}},
+        'cuda_reason': None if kinds['ms_deform_attn']['cuda'] == 'compiled' else _cuda_reason(),
+        'ops': kinds,
     }
 
 

@@ -22,6 +22,7 @@ from . import toolchain
 from .errors import OpsLibraryError
 
 _MARKER = b'isda_suite build record '
+_SCHEMAS = 2  # as in csrc/registration.cpp
 _REMEDY = (
     'Build it with `python -m isda_suite.ops build` (needs a C++ compiler and ninja), or '
     '`pip install --no-build-isolation -e .` in a checkout.'
@@ -121,6 +122,8 @@ def _try_load(path: Path) -> Library:
         built = record['torch']
         if built != torch.__version__:
             return Library(reason=f'{path} was built for torch {built}, not {torch.__version__}')
+        if record.get('schemas', 1) != _SCHEMAS:
+            return Library(reason=f'{path} was built from other sources, with other operators')
         torch.ops.load_library(path)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     except (OSError, ValueError) as error:
         # Newer torch puts the loader's own words into the cause.

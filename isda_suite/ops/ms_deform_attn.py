@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from . import checks
 from .library import LIBRARY
@@ -73,8 +72,7 @@ def ms_deform_attn(
 
     Source: Deformable DETR (arXiv:2010.04159), equation 3.
     """
-    if forward_ad._current_level >= 0:
-        _refuse_tangents(value, sampling_locations, attention_weights)
+    checks.refuse_tangents('ms_deform_attn', value, sampling_locations, attention_weights)
     if not isinstance(spatial_shapes, Tensor):
         if level_start_index is not None:
             raise TypeError(
@@ -89,16 +87,6 @@ def ms_deform_attn(
     return _call_forward(
         value, spatial_shapes, level_start_index, sampling_locations, attention_weights
     )
-
-
-def _refuse_tangents(*operands: Tensor) -> None:
-    """Raise rather than drop tangents, which is what PyTorch does with them here."""
-    unpack: Any = forward_ad.unpack_dual  # untyped in torch
-    if any(unpack(operand).tangent is not None for operand in operands):
-        raise NotImplementedError(
-            'ms_deform_attn: forward-mode derivatives are not there, use reverse mode '
-            '(torch.autograd.grad, torch.func.vjp)'
-        )
 
 
 def _split(args: tuple[Any, ...]) -> tuple[Tensor, tuple[Any, ...], Tensor, Tensor]:
@@ -259,9 +247,3 @@ def _register() -> None:
 
 
 _register()
-
-
-def kernel_kind(device: str) -> str:
-    """Return ``'compiled'`` or ``'reference'`` for ``'CPU'`` or ``'CUDA'``."""
-    found = torch._C._dispatch_has_kernel_for_dispatch_key(f'{NAMESPACE}::ms_deform_attn', device)
-    return 'compiled' if found else 'reference'

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .bilinear import Neighbours, find_neighbours, gather
+
 
 class Level(NamedTuple):
     """One level: its size, and the row of ``value`` where it starts."""
@@ -42,44 +44,22 @@ class PointLevels(NamedTuple):
         return False
 
 
-class _Points(NamedTuple):
-    """Neighbours of the points of one level; the leading axis of 4 is (00, 01, 10, 11) as yx."""
+def _find_points(
+    locations: Tensor, level: Level | PointLevels, rows: int
+) -> tuple[Neighbours, Tensor]:
+    """Locate the neighbours of (B, Q, M, P, 2) locations given as (x, y) in level sizes.
 
-    rows: Tensor  # (4, B, Q, M, P) rows of value flattened to (B*S*M, C)
-    valid: Tensor  # (4, B, Q, M, P) whether that neighbour lies inside the level
-    weight: Tensor  # (4, B, Q, M, P) bilinear weight, 0 where not valid
-    fx: Tensor  # (B, Q, M, P)
-    fy: Tensor
-
-
-def _find_points(locations: Tensor, level: Level | PointLevels, rows: int) -> _Points:
-    """Locate the neighbours of (B, Q, M, P, 2) locations given as (x, y) in level sizes."""
+    Returns:
+        The neighbours, and their (4, B, Q, M, P) rows of the values flattened to (B*S*M, C).
+    """
     b, _, m, _, _ = locations.shape
     x = locations[..., 0] * level.width - 0.5
     y = locations[..., 1] * level.height - 0.5
-    inside = (x > -1) & (x < level.width) & (y > -1) & (y < level.height)
-    # NaN and infinity must not reach the conversion to integers, nor the gradient.
-    x, y = (torch.where(inside, v, torch.zeros_like(v)) for v in (x, y))
-    x0, y0 = x.floor(), y.floor()
-    fx, fy = x - x0, y - y0
+    points = find_neighbours(x, y, level.height, level.width)
     batch = torch.arange(b, device=x.device).view(b, 1, 1, 1)
     head = torch.arange(m, device=x.device).view(1, 1, m, 1)
-    found, valid, weight = [], [], []
-    for dy, wy in ((0, 1 - fy), (1, fy)):
-        for dx, wx in ((0, 1 - fx), (1, fx)):
-            xi, yi = x0.long() + dx, y0.long() + dy
-            ok = inside & (xi >= 0) & (xi < level.width) & (yi >= 0) & (yi < level.height)
-            row = torch.where(ok, level.start + yi * level.width + xi, 0)
-            found.append((batch * rows + row) * m + head)
-            valid.append(ok)
-            weight.append(torch.where(ok, wy * wx, torch.zeros_like(wx)))
-    return _Points(torch.stack(found), torch.stack(valid), torch.stack(weight), fx, fy)
-
-
-def _gather(flat: Tensor, points: _Points) -> Tensor:
-    """Rows of the (B*S*M, C) values at every neighbour: (4, B, Q, M, P, C), 0 where not valid."""
-    found = flat.index_select(0, points.rows.flatten()).view(*points.rows.shape, flat.shape[1])
-    return torch.where(points.valid.unsqueeze(-1), found, torch.zeros_like(found))
+    row = torch.where(points.valid, level.start + points.pixel, 0)
+    return points, (batch * rows + row) * m + head
 
 
 def arithmetic_dtype(value: Tensor) -> torch.dtype:
@@ -115,10 +95,10 @@ def reference_forward(
     for i, level in enumerate(levels):
         if level.is_empty:
             continue
-        points = _find_points(locations[:, :, :, i], level, s)
+        points, rows = _find_points(locations[:, :, :, i], level, s)
         weight = attention[:, :, :, i] * points.weight
         weight = torch.where(points.valid, weight, torch.zeros_like(weight))
-        output = output + (weight.unsqueeze(-1) * _gather(flat, points)).sum(dim=(0, 4))
+        output = output + (weight.unsqueeze(-1) * gather(flat, rows, points.valid)).sum(dim=(0, 4))
     return output.reshape(b, q, m * c).to(value.dtype)
 
 
@@ -163,12 +143,12 @@ def reference_backward(
             grad_locations.append(torch.stack([nothing, nothing], -1))
             grad_attention.append(nothing)
             continue
-        points = _find_points(locations[:, :, :, i], level, s)
+        points, rows = _find_points(locations[:, :, :, i], level, s)
         weight = attention[:, :, :, i] * points.weight
         weight = torch.where(points.valid, weight, torch.zeros_like(weight))
         spread = torch.where(points.valid.unsqueeze(-1), weight.unsqueeze(-1) * upstream, 0.0)
-        grad_flat = grad_flat.index_add(0, points.rows.flatten(), spread.flatten(0, -2))
-        d = (_gather(flat, points) * upstream).sum(-1)
+        grad_flat = grad_flat.index_add(0, rows.flatten(), spread.flatten(0, -2))
+        d = (gather(flat, rows, points.valid) * upstream).sum(-1)
         d = torch.where(points.valid, d, torch.zeros_like(d))
         along_xy, along_weight = _point_gradients(d, points, attention[:, :, :, i], level)
         grad_locations.append(along_xy)
@@ -181,7 +161,7 @@ def reference_backward(
 
 
 def _point_gradients(
-    d: Tensor, points: _Points, attention: Tensor, level: Level | PointLevels
+    d: Tensor, points: Neighbours, attention: Tensor, level: Level | PointLevels
 ) -> tuple[Tensor, Tensor]:
     """Gradients of one level's locations and weights from the dot products with the neighbours."""
     d00, d01, d10, d11 = d.unbind(0)

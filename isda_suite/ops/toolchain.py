@@ -21,6 +21,13 @@ RECORD_NAME = '_build.json'
 
 CPU_SOURCES = (
     'registration.cpp',
+    'cpu_isa.cpp',
+    'operand_checks.cpp',
+    'deform_conv2d/checks.cpp',
+    'deform_conv2d/cpu.cpp',
+    'deform_conv2d/cpu_generic.cpp',
+    'deform_conv2d/cpu_avx2.cpp',
+    'deform_conv2d/cpu_avx512.cpp',
     'ms_deform_attn/checks.cpp',
     'ms_deform_attn/cpu.cpp',
     'ms_deform_attn/cpu_generic.cpp',

@@ -23,6 +23,11 @@ assert torch.equal(out, ms_deform_attn(value, [(2, 2)], None, locations, weights
 compiled = torch.compile(lambda v: ms_deform_attn(v, [(2, 2)], None, locations, weights),
                          backend='aot_eager', fullgraph=True)
 assert torch.equal(compiled(value), out)
+from isda_suite.ops import deform_conv2d
+image, weight = torch.ones(1, 1, 2, 2, requires_grad=True), torch.ones(1, 1, 1, 1)
+out = deform_conv2d(image, torch.zeros(1, 2, 2, 2), None, weight)
+out.sum().backward()
+assert torch.equal(out, image) and torch.equal(image.grad, torch.ones_like(image))
 import json
 print(json.dumps(info()))
 """
@@ -71,7 +76,20 @@ def test_another_torch_falls_back_works_and_says_so_once(tmp_path):
     assert 'python -m isda_suite.ops build' in done.stderr
     report = json.loads(done.stdout)
     assert report['library'] is None and 'was built for torch' in report['reason']
-    assert report['ops'] == {'ms_deform_attn': {'cpu': 'reference', 'cuda': 'reference'}}
+    reference = {'cpu': 'reference', 'cuda': 'reference'}
+    assert report['ops'] == {'deform_conv2d': reference, 'ms_deform_attn': reference}
+
+
+@needs_library
+def test_a_library_of_older_sources_falls_back(tmp_path):
+    path = tmp_path / 'library.so'
+    content = LIBRARY.path.read_bytes()
+    assert b'"schemas": 2' in content
+    path.write_bytes(content.replace(b'"schemas": 2', b'"schemas": 1'))
+    done = _run(path)
+    assert done.returncode == 0, done.stderr
+    assert 'was built from other sources, with other operators' in done.stderr
+    assert json.loads(done.stdout)['library'] is None
 
 
 @needs_library
@@ -121,7 +139,16 @@ def test_the_command_reports_every_backend():
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    for word in ('ms_deform_attn', 'cpu', 'cuda', 'library', 'CPU variant', 'CUDA archs', 'torch'):
+    for word in (
+        'ms_deform_attn',
+        'deform_conv2d',
+        'cpu',
+        'cuda',
+        'library',
+        'CPU variant',
+        'CUDA archs',
+        'torch',
+    ):
         assert word in done.stdout
 
 

@@ -11,10 +11,9 @@
 #include <immintrin.h>
 #endif
 
-#include "shapes.h"
+#include "dtypes.h"
 
 namespace isda {
-namespace msda {
 namespace {
 
 #if ISDA_CPU_VARIANT == 2
@@ -176,6 +175,46 @@ ISDA_INLINE void store_rounded(const float* x, int64_t n, Half* out) {
 }
 #endif
 
+template <class A, class T>
+ISDA_INLINE void copy_converted(const void* from, int64_t begin, int64_t n, A* out) {
+  const T* p = static_cast<const T*>(from) + begin;
+  for (int64_t i = 0; i < n; ++i) out[i] = A(to_arithmetic(p[i]));
+}
+
+// Elements [begin, begin + n) of an operand in the arithmetic type.
+template <class A>
+ISDA_INLINE void copy_converted(const Operand& from, int64_t begin, int64_t n, A* out) {
+  switch (from.dtype) {
+    case DType::kFloat:
+      return copy_converted<A, float>(from.data, begin, n, out);
+    case DType::kDouble:
+      return copy_converted<A, double>(from.data, begin, n, out);
+    case DType::kHalf:
+      return copy_converted<A, Half>(from.data, begin, n, out);
+    case DType::kBFloat16:
+      return copy_converted<A, BFloat16>(from.data, begin, n, out);
+  }
+}
+
+template <class A>
+ISDA_INLINE void store_converted(const A* x, int64_t n, const Result& to, int64_t begin) {
+  switch (to.dtype) {
+    case DType::kFloat:
+      for (int64_t i = 0; i < n; ++i) static_cast<float*>(to.data)[begin + i] = float(x[i]);
+      return;
+    case DType::kDouble:
+      for (int64_t i = 0; i < n; ++i) static_cast<double*>(to.data)[begin + i] = double(x[i]);
+      return;
+    case DType::kHalf:
+      for (int64_t i = 0; i < n; ++i)
+        from_arithmetic(float(x[i]), static_cast<Half*>(to.data)[begin + i]);
+      return;
+    case DType::kBFloat16:
+      for (int64_t i = 0; i < n; ++i)
+        from_arithmetic(float(x[i]), static_cast<BFloat16*>(to.data)[begin + i]);
+      return;
+  }
+}
+
 }  // namespace
-}  // namespace msda
 }  // namespace isda
