@@ -19,11 +19,13 @@ MAX_POINTS = 1024
 VALUE_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
-def _dtype_name(dtype: torch.dtype) -> str:
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return the name of a dtype without its module."""
     return str(dtype).removeprefix('torch.')
 
 
-def _fail(name: str, expected: str, got: Any) -> None:
+def fail(name: str, expected: str, got: Any) -> None:
+    """Raise a ``ValueError`` in the one form of all our messages."""
     raise ValueError(f'{name}: expected {expected}, got {got}')
 
 
@@ -55,40 +57,40 @@ def check_operands(
     if value.dtype not in VALUE_DTYPES:
         raise TypeError(
             'value: expected dtype float32, float64, float16 or bfloat16, '
-            f'got {_dtype_name(value.dtype)}'
+            f'got {dtype_name(value.dtype)}'
         )
     if value.dim() != 4:
-        _fail('value', 'shape (B, S, M, C)', tuple(value.shape))
+        fail('value', 'shape (B, S, M, C)', tuple(value.shape))
     b, _, m, c = value.shape
     if c > MAX_CHANNELS:
-        _fail('value', f'at most {MAX_CHANNELS} channels of a head', c)
+        fail('value', f'at most {MAX_CHANNELS} channels of a head', c)
     if num_levels > MAX_LEVELS:
-        _fail('spatial_shapes', f'at most {MAX_LEVELS} levels', num_levels)
+        fail('spatial_shapes', f'at most {MAX_LEVELS} levels', num_levels)
     if sampling_locations.dim() != 6:
-        _fail('sampling_locations', 'shape (B, Q, M, L, P, 2)', tuple(sampling_locations.shape))
+        fail('sampling_locations', 'shape (B, Q, M, L, P, 2)', tuple(sampling_locations.shape))
     q, p = sampling_locations.shape[1], sampling_locations.shape[4]
     if p > MAX_POINTS:
-        _fail('sampling_locations', f'at most {MAX_POINTS} points', p)
+        fail('sampling_locations', f'at most {MAX_POINTS} points', p)
     for name, tensor, expected in (
         ('sampling_locations', sampling_locations, (b, q, m, num_levels, p, 2)),
         ('attention_weights', attention_weights, (b, q, m, num_levels, p)),
     ):
         if tuple(tensor.shape) != expected:
-            _fail(name, f'shape {expected}', tuple(tensor.shape))
-        _check_dtype(name, tensor, value)
+            fail(name, f'shape {expected}', tuple(tensor.shape))
+        check_dtype(name, tensor, value)
         if tensor.device != value.device:
-            _fail(name, f'device {value.device} as value', tensor.device)
+            fail(name, f'device {value.device} as value', tensor.device)
 
 
-def _check_dtype(name: str, tensor: Tensor, value: Tensor) -> None:
+def check_dtype(name: str, tensor: Tensor, value: Tensor) -> None:
     """Operands have value's dtype; beside a 16-bit value they may be float32."""
     if tensor.dtype == value.dtype:
         return
     half = value.dtype in (torch.float16, torch.bfloat16)
     if half and tensor.dtype == torch.float32:
         return
-    allowed = _dtype_name(value.dtype) + (' or float32' if half else '')
-    raise TypeError(f'{name}: expected dtype {allowed}, got {_dtype_name(tensor.dtype)}')
+    allowed = dtype_name(value.dtype) + (' or float32' if half else '')
+    raise TypeError(f'{name}: expected dtype {allowed}, got {dtype_name(tensor.dtype)}')
 
 
 def check_grad_output(grad_output: Tensor, value: Tensor, sampling_locations: Tensor) -> None:
@@ -100,14 +102,14 @@ def check_grad_output(grad_output: Tensor, value: Tensor, sampling_locations: Te
     """
     expected = (value.shape[0], sampling_locations.shape[1], value.shape[2] * value.shape[3])
     if tuple(grad_output.shape) != expected:
-        _fail('grad_output', f'shape {expected}', tuple(grad_output.shape))
+        fail('grad_output', f'shape {expected}', tuple(grad_output.shape))
     if grad_output.dtype != value.dtype:
         raise TypeError(
-            f'grad_output: expected dtype {_dtype_name(value.dtype)}, '
-            f'got {_dtype_name(grad_output.dtype)}'
+            f'grad_output: expected dtype {dtype_name(value.dtype)}, '
+            f'got {dtype_name(grad_output.dtype)}'
         )
     if grad_output.device != value.device:
-        _fail('grad_output', f'device {value.device} as value', grad_output.device)
+        fail('grad_output', f'device {value.device} as value', grad_output.device)
 
 
 def check_index_tensors(value: Tensor, spatial_shapes: Tensor, level_start_index: Tensor) -> None:
@@ -123,15 +125,15 @@ def check_index_tensors(value: Tensor, spatial_shapes: Tensor, level_start_index
     ):
         if tensor.dtype not in (torch.int64, torch.int32):
             raise TypeError(
-                f'{name}: expected dtype int64 or int32, got {_dtype_name(tensor.dtype)}'
+                f'{name}: expected dtype int64 or int32, got {dtype_name(tensor.dtype)}'
             )
         if tensor.device != value.device and tensor.device.type != 'cpu':
-            _fail(name, f'device {value.device} as value, or cpu', tensor.device)
+            fail(name, f'device {value.device} as value, or cpu', tensor.device)
     if spatial_shapes.dim() != 2 or spatial_shapes.shape[1] != 2:
-        _fail('spatial_shapes', 'shape (L, 2)', tuple(spatial_shapes.shape))
+        fail('spatial_shapes', 'shape (L, 2)', tuple(spatial_shapes.shape))
     expected = (spatial_shapes.shape[0],)
     if tuple(level_start_index.shape) != expected:
-        _fail('level_start_index', f'shape {expected}', tuple(level_start_index.shape))
+        fail('level_start_index', f'shape {expected}', tuple(level_start_index.shape))
 
 
 def check_flat_shapes(spatial_shapes: Sequence[int]) -> int:
@@ -141,7 +143,7 @@ def check_flat_shapes(spatial_shapes: Sequence[int]) -> int:
         ValueError: if the length is odd.
     """
     if len(spatial_shapes) % 2:
-        _fail('spatial_shapes', 'an even number of integers (h, w pairs)', len(spatial_shapes))
+        fail('spatial_shapes', 'an even number of integers (h, w pairs)', len(spatial_shapes))
     return len(spatial_shapes) // 2
 
 
@@ -159,7 +161,7 @@ def levels_from_tensors(
         _check_size(i, level)
         end = level.start + level.height * level.width
         if level.start < 0 or end > value.shape[1]:
-            _fail(
+            fail(
                 'level_start_index',
                 f'level {i} inside the {value.shape[1]} rows of value',
                 f'rows {level.start} to {end}',
@@ -180,7 +182,7 @@ def levels_from_list(value: Tensor, spatial_shapes: Sequence[int]) -> list[Level
         levels.append(level)
         start += level.height * level.width
     if start != value.shape[1]:
-        _fail(
+        fail(
             'spatial_shapes', f'{value.shape[1]} rows in all, as value has', f'{start} rows in all'
         )
     return levels
@@ -188,4 +190,4 @@ def levels_from_list(value: Tensor, spatial_shapes: Sequence[int]) -> list[Level
 
 def _check_size(i: int, level: Level) -> None:
     if level.height < 0 or level.width < 0:
-        _fail('spatial_shapes', 'sizes >= 0', f'({level.height}, {level.width}) for level {i}')
+        fail('spatial_shapes', 'sizes >= 0', f'({level.height}, {level.width}) for level {i}')

@@ -21,6 +21,7 @@ from .deform_conv2d_reference import (
     reference_forward,
 )
 from .library import LIBRARY
+from .transforms import fold, unfold
 
 NAMESPACE = 'isda_suite'
 _GEOMETRY = (
@@ -208,12 +209,11 @@ def _under_autocast(operator: Callable[..., Tensor], device: str) -> Callable[..
     return kernel
 
 
-def _fold(tensor: Tensor | None, dim: int | None, size: int) -> Tensor | None:
-    """Merge the mapped axis, or as many copies, into the batch."""
-    if tensor is None:
-        return None
-    tensor = tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-    return tensor.flatten(0, 1)
+def _fold_all(
+    operands: tuple[Tensor | None, ...], dims: tuple[int | None, ...], size: int
+) -> list[Tensor | None]:
+    pairs = zip(operands, dims, strict=True)
+    return [None if t is None else fold(t, dim, size) for t, dim in pairs]
 
 
 def _refuse_mapped(name: str, dim: int | None) -> None:
@@ -227,9 +227,9 @@ def _forward_vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tens
     _refuse_mapped('weight', in_dims[3])
     _refuse_mapped('bias', in_dims[4])
     size = info.batch_size
-    folded = [_fold(t, d, size) for t, d in zip(args[:3], in_dims[:3], strict=True)]
+    folded = _fold_all(args[:3], in_dims[:3], size)
     output = torch.ops.isda_suite.deform_conv2d.default(*folded, *args[3:])
-    return torch.stack(output.chunk(size)), 0
+    return unfold(output, size), 0
 
 
 def _backward_vmap(
@@ -239,10 +239,10 @@ def _backward_vmap(
     _refuse_mapped('weight', in_dims[4])
     size = info.batch_size
     operator = torch.ops.isda_suite.deform_conv2d_backward.default
-    folded = [_fold(t, d, size) for t, d in zip(args[:4], in_dims[:4], strict=True)]
+    folded = _fold_all(args[:4], in_dims[:4], size)
+    split = [None if t is None else unfold(t, size) for t in folded]
     items = [
-        operator(*(None if t is None else t.chunk(size)[i] for t in folded), *args[4:])
-        for i in range(size)
+        operator(*(None if t is None else t[i] for t in split), *args[4:]) for i in range(size)
     ]
     return tuple(torch.stack(gradients) for gradients in zip(*items, strict=True)), (0,) * 5
 

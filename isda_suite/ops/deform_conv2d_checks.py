@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from .checks import VALUE_DTYPES, _check_dtype, _dtype_name, _fail
+from .checks import VALUE_DTYPES, check_dtype, dtype_name, fail
 from .deform_conv2d_reference import Geometry
 
 
@@ -29,12 +29,12 @@ def check_operands(
     if input.dtype not in VALUE_DTYPES:
         raise TypeError(
             'input: expected dtype float32, float64, float16 or bfloat16, '
-            f'got {_dtype_name(input.dtype)}'
+            f'got {dtype_name(input.dtype)}'
         )
     if input.dim() != 4:
-        _fail('input', 'shape (B, C, H, W)', tuple(input.shape))
+        fail('input', 'shape (B, C, H, W)', tuple(input.shape))
     if weight.dim() != 4:
-        _fail('weight', 'shape (O, C/groups, kh, kw)', tuple(weight.shape))
+        fail('weight', 'shape (O, C/groups, kh, kw)', tuple(weight.shape))
     _check_geometry(input, weight, geometry)
     b, c = input.shape[:2]
     out, _, kh, kw = weight.shape
@@ -49,13 +49,13 @@ def check_operands(
         if tensor is None:
             continue
         if tuple(tensor.shape) != shape:
-            _fail(name, f'shape {shape}', tuple(tensor.shape))
+            fail(name, f'shape {shape}', tuple(tensor.shape))
         if name in ('offset', 'mask'):
-            _check_dtype(name, tensor, input)
+            check_dtype(name, tensor, input)
         else:
             _check_same(name, tensor, input)
         if tensor.device != input.device:
-            _fail(name, f'device {input.device} as input', tensor.device)
+            fail(name, f'device {input.device} as input', tensor.device)
 
 
 def _check_geometry(input: Tensor, weight: Tensor, geometry: Geometry) -> None:
@@ -64,35 +64,35 @@ def _check_geometry(input: Tensor, weight: Tensor, geometry: Geometry) -> None:
     _check_pair('dilation', geometry.dilation, 1)
     channels, out, kh, kw = input.shape[1], *(weight.shape[i] for i in (0, 2, 3))
     if kh < 1 or kw < 1:
-        _fail('weight', 'a kernel of at least 1x1', f'{kh}x{kw}')
+        fail('weight', 'a kernel of at least 1x1', f'{kh}x{kw}')
     for name, groups, axes in (
         ('groups', geometry.groups, (('input', channels), ('weight', out))),
         ('deform_groups', geometry.deform_groups, (('input', channels),)),
     ):
         if groups < 1:
-            _fail(name, 'at least 1', groups)
+            fail(name, 'at least 1', groups)
         for owner, count in axes:
             if count % groups:
                 kind = 'input' if owner == 'input' else 'output'
-                _fail(name, f'a divisor of the {count} {kind} channels', groups)
+                fail(name, f'a divisor of the {count} {kind} channels', groups)
     height, width = geometry.output_size(input, weight)
     if height < 1 or width < 1:
-        _fail('input', 'a size that gives at least 1x1 outputs', f'{height}x{width} outputs')
+        fail('input', 'a size that gives at least 1x1 outputs', f'{height}x{width} outputs')
     if input.shape[2] * input.shape[3] >= 2**31:
-        _fail('input', 'less than 2^31 pixels', input.shape[2] * input.shape[3])
+        fail('input', 'less than 2^31 pixels', input.shape[2] * input.shape[3])
 
 
 def _check_pair(name: str, pair: Sequence[int], least: int) -> None:
     if len(pair) != 2:
-        _fail(name, 'two integers (y, x)', tuple(pair))
+        fail(name, 'two integers (y, x)', tuple(pair))
     if pair[0] < least or pair[1] < least:
-        _fail(name, f'at least {least}', tuple(pair))
+        fail(name, f'at least {least}', tuple(pair))
 
 
 def _check_same(name: str, tensor: Tensor, input: Tensor) -> None:
     if tensor.dtype != input.dtype:
         raise TypeError(
-            f'{name}: expected dtype {_dtype_name(input.dtype)}, got {_dtype_name(tensor.dtype)}'
+            f'{name}: expected dtype {dtype_name(input.dtype)}, got {dtype_name(tensor.dtype)}'
         )
 
 
@@ -105,7 +105,7 @@ def check_grad_output(grad_output: Tensor, input: Tensor, weight: Tensor, offset
     """
     expected = (input.shape[0], weight.shape[0], *offset.shape[2:])
     if tuple(grad_output.shape) != expected:
-        _fail('grad_output', f'shape {expected}', tuple(grad_output.shape))
+        fail('grad_output', f'shape {expected}', tuple(grad_output.shape))
     _check_same('grad_output', grad_output, input)
     if grad_output.device != input.device:
-        _fail('grad_output', f'device {input.device} as input', grad_output.device)
+        fail('grad_output', f'device {input.device} as input', grad_output.device)

@@ -25,8 +25,14 @@ def _refuse_mapped_tables(tables: tuple[Any, ...], in_dims: tuple[Any, ...]) -> 
             )
 
 
-def _fold(tensor: Tensor, axis: int | None, examples: int) -> Tensor:
-    """Make (N*B, ...) of an operand: repeated if not mapped, copied only if that is needed."""
+def fold(tensor: Tensor, axis: int | None, examples: int) -> Tensor:
+    """Make (N*B, ...) of an operand: repeated if not mapped, copied only if that is needed.
+
+    Args:
+        tensor: (B, ...), or with N as one more axis.
+        axis: Which axis N is; ``None`` if the operand is not mapped.
+        examples: N.
+    """
     tensor = tensor.expand(examples, *tensor.shape) if axis is None else tensor.movedim(axis, 0)
     return tensor.flatten(0, 1)
 
@@ -89,12 +95,12 @@ def map_forward(
     value, *tables, locations, weights = args
     _refuse_mapped_tables(tuple(tables), in_dims[1:-2])
     output = call(
-        _fold(value, in_dims[0], n),
+        fold(value, in_dims[0], n),
         *tables,
-        _fold(locations, in_dims[-2], n),
-        _fold(weights, in_dims[-1], n),
+        fold(locations, in_dims[-2], n),
+        fold(weights, in_dims[-1], n),
     )
-    return _split(output, n), 0
+    return unfold(output, n), 0
 
 
 def map_backward(
@@ -118,16 +124,17 @@ def map_backward(
     grad_output, value, *tables, locations, weights, mask = args
     _refuse_mapped_tables(tuple(tables), in_dims[2:-3])
     gradients = call(
-        _fold(grad_output, in_dims[0], n),
-        _fold(value, in_dims[1], n),
+        fold(grad_output, in_dims[0], n),
+        fold(value, in_dims[1], n),
         *tables,
-        _fold(locations, in_dims[-3], n),
-        _fold(weights, in_dims[-2], n),
+        fold(locations, in_dims[-3], n),
+        fold(weights, in_dims[-2], n),
         mask,
     )
-    split = tuple(_split(g, n) if m else g for g, m in zip(gradients, mask, strict=True))
+    split = tuple(unfold(g, n) if m else g for g, m in zip(gradients, mask, strict=True))
     return split, tuple(0 if m else None for m in mask)
 
 
-def _split(folded: Tensor, examples: int) -> Tensor:
+def unfold(folded: Tensor, examples: int) -> Tensor:
+    """Make (N, B, ...) of a folded result (N*B, ...)."""
     return folded.view(examples, folded.shape[0] // max(examples, 1), *folded.shape[1:])

@@ -39,6 +39,7 @@ class InputWindows:
     def __init__(self, model: 'ISDNet', read: Read, size_hw: Size) -> None:
         self._model: Any = model
         self._read, self.size_hw, self.deep_hw = read, size_hw, deep_size(model, size_hw)
+        self._nearest = [_nearest(*sides) for sides in zip(size_hw, self.deep_hw, strict=True)]
 
     def deep(self, window: Window) -> Tensor:
         """Compute a window of the deep branch's input, a band of rows at a time."""
@@ -53,8 +54,8 @@ class InputWindows:
     def _picked(self, band: Window) -> Tensor:
         """Take the pixels that nearest sampling of the whole image takes."""
         places = [
-            _nearest(full, reduced)[span.start : span.stop]
-            for full, reduced, span in zip(self.size_hw, self.deep_hw, band, strict=True)
+            nearest[span.start : span.stop]
+            for nearest, span in zip(self._nearest, band, strict=True)
         ]
         rows, columns = (Span(int(one[0]), int(one[-1]) + 1) for one in places)
         pixels = self._read(Window(rows, columns))

@@ -22,9 +22,10 @@ def model():
 
 
 def logits_of(tiles, image, tile, done=lambda: None):
-    size_hw = tuple(image.shape[2:])
-    read = lambda window: image[..., slice(*window.rows), slice(*window.columns)]  # noqa: E731
-    found = tiles.logits(read, size_hw, tile, done)
+    def read(window):
+        return image[..., slice(*window.rows), slice(*window.columns)]
+
+    found = tiles.logits(read, tuple(image.shape[2:]), tile, done)
     return found.rows(0, found.size_hw[0])
 
 
