@@ -50,15 +50,17 @@ TORCH_LIBRARY(isda_suite, m) {
       "Tensor sampling_locations, Tensor attention_weights, "
       "bool[3] output_mask) -> (Tensor, Tensor, Tensor)",
       tags);
-  // For tests: the body of the CUDA kernels, compiled for the host and run serially.
+  // For tests: the body of the CUDA kernels, compiled for the host and run serially. limits: threads
+  // of a block, bytes of shared memory for its points, blocks of the grid; empty for small ones.
   m.def(
       "_ms_deform_attn_cuda_body_on_host(Tensor value, Tensor spatial_shapes, "
-      "Tensor level_start_index, Tensor sampling_locations, Tensor attention_weights) -> Tensor");
+      "Tensor level_start_index, Tensor sampling_locations, Tensor attention_weights, "
+      "int[] limits=[]) -> Tensor");
   m.def(
       "_ms_deform_attn_backward_cuda_body_on_host(Tensor grad_output, Tensor value, "
       "Tensor spatial_shapes, Tensor level_start_index, Tensor sampling_locations, "
-      "Tensor attention_weights, bool[3] output_mask, bool deterministic=False) "
-      "-> (Tensor, Tensor, Tensor)");
+      "Tensor attention_weights, bool[3] output_mask, bool deterministic=False, "
+      "int[] limits=[]) -> (Tensor, Tensor, Tensor)");
   // input (B, C, H, W), offset (B, 2 * G * K, Ho, Wo) as (y, x) for every group and tap,
   // mask (B, G * K, Ho, Wo), weight (O, C / groups, kh, kw), bias (O,) -> (B, O, Ho, Wo)
   m.def(

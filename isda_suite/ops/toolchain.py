@@ -35,7 +35,11 @@ CPU_SOURCES = (
     'ms_deform_attn/cpu_avx512.cpp',
     'ms_deform_attn/cuda_body_on_host.cpp',
 )
-CUDA_SOURCES = ('ms_deform_attn/cuda.cpp', 'ms_deform_attn/cuda_kernel.cu')
+CUDA_SOURCES = (
+    'ms_deform_attn/cuda.cpp',
+    'ms_deform_attn/cuda_forward_kernel.cu',
+    'ms_deform_attn/cuda_backward_kernel.cu',
+)
 
 
 @dataclass(frozen=True)
