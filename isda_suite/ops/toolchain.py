@@ -34,6 +34,7 @@ CPU_SOURCES = (
     'ms_deform_attn/cpu_avx2.cpp',
     'ms_deform_attn/cpu_avx512.cpp',
     'ms_deform_attn/cuda_body_on_host.cpp',
+    'ms_deform_attn_fused/checks.cpp',
 )
 CUDA_SOURCES = ('ms_deform_attn/cuda.cpp', 'ms_deform_attn/cuda_kernel.cu')
 
