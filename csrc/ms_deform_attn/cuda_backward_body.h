@@ -58,9 +58,8 @@ struct FloatingSums {
   char* base;  // of a lane's channels in the first row; null if not wanted
   Stride row_bytes;
 
-  static ISDA_BODY FloatingSums at(const BackwardArgs& args, int64_t offset) {
+  static ISDA_BODY FloatingSums at(const Sizes& s, const ValueGradientArgs& args, int64_t offset) {
     A* sums = static_cast<A*>(args.grad_value);
-    const Sizes& s = args.forward.sizes;
     return {sums ? reinterpret_cast<char*>(sums + offset) : nullptr,
             static_cast<Stride>(s.heads * s.channels * int64_t(sizeof(A)))};
   }
@@ -80,8 +79,7 @@ struct FixedSums {
   int64_t row_stride;
   int exponent;
 
-  static ISDA_BODY FixedSums at(const BackwardArgs& args, int64_t offset) {
-    const Sizes& s = args.forward.sizes;
+  static ISDA_BODY FixedSums at(const Sizes& s, const ValueGradientArgs& args, int64_t offset) {
     return {static_cast<A*>(args.grad_value) + offset, args.fixed_grad_value + offset,
             s.heads * s.channels, *args.exponent};
   }
@@ -207,12 +205,13 @@ ISDA_BODY void keep_dots(int thread, int32_t slot, int32_t part, const BlockLayo
 
 // Take all points of a run, with all channels.
 template <class T, int kWidth, class Stride, class Sums, class Source, class Block, class Points>
-ISDA_BODY void take_run(const BackwardArgs& args, const Source& source, const BlockLayout& layout,
-                        const Run& run, const Points& points, Block& block) {
+ISDA_BODY void take_run(const ValueArgs& args, const ValueGradientArgs& gradients,
+                        const Source& source, const BlockLayout& layout, const Run& run,
+                        const Points& points, Block& block) {
   using A = typename Number<T>::Arithmetic;
-  const Sizes& s = args.forward.sizes;
+  const Sizes& s = args.sizes;
   const bool with_dots = source.wants_gradients();
-  const int64_t row_bytes = args.forward.row_stride * int64_t(sizeof(T));
+  const int64_t row_bytes = args.row_stride * int64_t(sizeof(T));
   for (int32_t pass = 0; pass < layout.passes; ++pass) {
     typename Block::template PerThread<GradientPack<T, kWidth, Sums>> packs(block);
     block.each([&](int thread) {
@@ -223,12 +222,12 @@ ISDA_BODY void take_run(const BackwardArgs& args, const Source& source, const Bl
       if (!seat.taken(layout, run.items)) return;
       const int64_t channel = int64_t(seat.pack) * kWidth;
       const int64_t image = seat.item / s.heads / s.queries, head = seat.item % s.heads;
-      packs[thread].base =
-          reinterpret_cast<const char*>(static_cast<const T*>(args.forward.value) +
-                                        offset_in_value(args.forward, seat.item, channel));
-      packs[thread].upstream = load_pack<kWidth>(static_cast<const T*>(args.grad_output) +
+      packs[thread].base = reinterpret_cast<const char*>(static_cast<const T*>(args.value) +
+                                                         offset_in_value(args, seat.item, channel));
+      packs[thread].upstream = load_pack<kWidth>(static_cast<const T*>(gradients.grad_output) +
                                                  seat.item * s.channels + channel);
-      packs[thread].sums = Sums::at(args, (image * s.rows * s.heads + head) * s.channels + channel);
+      packs[thread].sums =
+          Sums::at(s, gradients, (image * s.rows * s.heads + head) * s.channels + channel);
     });
     for (int32_t p = 0; p < run.count; p += 2) {
       typename Block::template PerThread<Dots<A>> dots(block);
@@ -251,36 +250,38 @@ ISDA_BODY void take_run(const BackwardArgs& args, const Source& source, const Bl
 
 // Gradients of the points of every item; that of value by atomic additions.
 template <class T, int kWidth, class Stride, class Sums, class Source, class Block>
-ISDA_BODY void backward_body(const BackwardArgs& args, const LevelTable& table,
-                             const Source& source, const BlockLayout& layout, Block& block) {
+ISDA_BODY void backward_body(const ValueArgs& args, const ValueGradientArgs& gradients,
+                             const LevelTable& table, const Source& source,
+                             const BlockLayout& layout, Block& block) {
   using A = typename Number<T>::Arithmetic;
-  const Sizes& s = args.forward.sizes;
+  const Sizes& s = args.sizes;
   const int64_t items = s.images * s.queries * s.heads;
   const int32_t all_points = int32_t(s.levels * s.points);
   const SharedGradients<A, Block> points(block, layout);
   for (int64_t first = block.index() * layout.groups; first < items;
        first += block.count() * layout.groups) {
     Run run = {first, items, 0, all_points};
-    source.template begin<A>(block, layout, run);
+    const auto scope = source.template begin<A>(layout, run, block);
     for (run.begin = 0; run.begin < all_points; run.begin += layout.slots) {
       const int32_t left = all_points - run.begin;
       run.count = left < layout.slots ? left : layout.slots;
       block.barrier();  // the points before these are no longer needed
-      block.each(
-          [&](int thread) { prepare_points<A>(thread, source, table, s, layout, run, points); });
+      block.each([&](int thread) {
+        prepare_points<A>(thread, source, scope, table, s, layout, run, points);
+      });
       block.barrier();
-      take_run<T, kWidth, Stride, Sums>(args, source, layout, run, points, block);
+      take_run<T, kWidth, Stride, Sums>(args, gradients, source, layout, run, points, block);
       if (!source.wants_gradients()) continue;
       block.barrier();
       block.each([&](int thread) {
-        share_points(thread, layout, run, [&](int slot, int group, int point) {
-          if (!run.has(group, point)) return;
-          const int32_t index = run.begin + point;
-          source.write_gradient(first + group, index, table[index / int32_t(s.points)],
-                                points.gradient(thread, slot));
+        share_points(thread, s, layout, run, [&](const PointIndex& index, bool there) {
+          if (there)
+            source.template write_gradient<A>(thread, scope, index, table[index.level], points);
         });
       });
+      source.template end_run<A>(scope, table, layout, run, points, block);
     }
+    source.template end<A>(scope, layout, run, block);
   }
 }
 

@@ -6,7 +6,7 @@ namespace isda {
 namespace msda {
 
 int launch_backward(const BackwardArgs& args, const LevelTable& table, void* stream) {
-  return launch_backward(args, table, given_points(args), stream);
+  return launch_backward_kernel(args.forward, args, table, given_points(args), stream);
 }
 
 }  // namespace msda

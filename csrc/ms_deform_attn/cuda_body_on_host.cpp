@@ -29,7 +29,7 @@ Gradients backward_on_host(const at::Tensor& grad_output, const at::Tensor& valu
   const GradientOperands gradients =
       allocate_gradients(operands, grad_output, output_mask, deterministic);
   if (operands.has_work())
-    run_backward_on_host(gradients.args, levels.table, given_points(gradients.args),
+    run_backward_on_host(operands.args, gradients.args, levels.table, given_points(gradients.args),
                          HostLimits(limits));
   return gradients.results(value);
 }

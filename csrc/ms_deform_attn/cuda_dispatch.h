@@ -11,7 +11,7 @@ namespace msda {
 
 // The most channels that can be loaded at once, at most 16 bytes; 16 bytes, 4 or one element.
 template <class T>
-int pack_width(const ForwardArgs& args, const void* other) {
+int pack_width(const ValueArgs& args, const void* other) {
   const int64_t strides =
       args.sizes.channels | args.image_stride | args.row_stride | args.head_stride;
   const uintptr_t places =
@@ -25,7 +25,7 @@ int pack_width(const ForwardArgs& args, const void* other) {
 
 // Whether 32 bits hold the bytes between two rows, of value and of its gradient. The offset of a
 // row, which is their product with its number, has 64 bits in either case.
-inline bool has_short_rows(const ForwardArgs& args) {
+inline bool has_short_rows(const ValueArgs& args) {
   constexpr int64_t limit = std::numeric_limits<int32_t>::max() / int64_t(sizeof(double));
   return args.row_stride <= limit && args.sizes.heads * args.sizes.channels <= limit;
 }
@@ -36,7 +36,7 @@ using Int = std::integral_constant<int, kValue>;
 // Call body(T(), width, Stride()) with the type of value, the width of packs and the integer for
 // the bytes of a row. Rows that are too long for 32 bits are so rare that one width will do.
 template <class Body>
-void for_instance(const ForwardArgs& args, const void* other, const Body& body) {
+void for_instance(const ValueArgs& args, const void* other, const Body& body) {
   const bool is_short = has_short_rows(args);
   const auto for_width = [&](auto t) {
     using T = decltype(t);
@@ -61,7 +61,7 @@ void for_instance(const ForwardArgs& args, const void* other, const Body& body) 
 
 // Call body with a FloatingSums or a FixedSums.
 template <class A, class Stride, class Body>
-void for_sums(const BackwardArgs& args, const Body& body) {
+void for_sums(const ValueGradientArgs& args, const Body& body) {
   if (args.fixed_grad_value) return body(FixedSums<A>());
   return body(FloatingSums<A, Stride>());
 }
@@ -82,7 +82,7 @@ template <class A, class Source>
 BlockLayout forward_layout(const Sizes& s, int width, BlockLimits limits) {
   const int64_t packs = s.channels / width;
   return make_layout(items_of(s), packs, s.levels * s.points, 4 * sizeof(int32_t) + 4 * sizeof(A),
-                     0, Source::kLaneBytes, limits);
+                     0, Source::template lane_bytes<A>(), limits);
 }
 
 template <class A, class Source>
@@ -90,7 +90,7 @@ BlockLayout backward_layout(const Sizes& s, int width, BlockLimits limits) {
   const int64_t packs = s.channels / width;
   const int32_t slot_bytes = 4 * sizeof(int32_t) + 4 * sizeof(A) + sizeof(Detail<A>);
   return make_layout(items_of(s), packs, s.levels * s.points, slot_bytes, 4 * sizeof(A),
-                     Source::kLaneBytes, limits);
+                     Source::template lane_bytes<A>(), limits);
 }
 
 constexpr int32_t kForwardBytes = 16 * 1024, kBackwardBytes = 32 * 1024;  // for 256 threads

@@ -60,7 +60,7 @@ struct Seat {
 };
 
 // Its place in value: the first row of its image, its head, the first channel.
-ISDA_BODY int64_t offset_in_value(const ForwardArgs& args, int64_t item, int64_t channel) {
+ISDA_BODY int64_t offset_in_value(const ValueArgs& args, int64_t item, int64_t channel) {
   const int64_t image = item / args.sizes.heads / args.sizes.queries;
   const int64_t head = item % args.sizes.heads;
   return image * args.image_stride + head * args.head_stride + channel;
@@ -68,7 +68,7 @@ ISDA_BODY int64_t offset_in_value(const ForwardArgs& args, int64_t item, int64_t
 
 // Output of every item. Stride is an integer that holds the bytes of a row.
 template <class T, int kWidth, class Stride, class Source, class Block>
-ISDA_BODY void forward_body(const ForwardArgs& args, const LevelTable& table, const Source& source,
+ISDA_BODY void forward_body(const ValueArgs& args, const LevelTable& table, const Source& source,
                             const BlockLayout& layout, Block& block) {
   using A = typename Number<T>::Arithmetic;
   const Sizes& s = args.sizes;
@@ -78,7 +78,7 @@ ISDA_BODY void forward_body(const ForwardArgs& args, const LevelTable& table, co
   for (int64_t first = block.index() * layout.groups; first < items;
        first += block.count() * layout.groups) {
     Run run = {first, items, 0, all_points};
-    source.template begin<A>(block, layout, run);
+    const auto scope = source.template begin<A>(layout, run, block);
     for (int32_t pass = 0; pass < layout.passes; ++pass) {
       typename Block::template PerThread<OutputPack<A, kWidth>> packs(block);
       block.each([&](int thread) {
@@ -93,8 +93,9 @@ ISDA_BODY void forward_body(const ForwardArgs& args, const LevelTable& table, co
         const int32_t left = all_points - run.begin;
         run.count = left < layout.slots ? left : layout.slots;
         block.barrier();  // the points before these are no longer needed
-        block.each(
-            [&](int thread) { prepare_points<A>(thread, source, table, s, layout, run, points); });
+        block.each([&](int thread) {
+          prepare_points<A>(thread, source, scope, table, s, layout, run, points);
+        });
         block.barrier();
         block.each([&](int thread) {
           if (packs[thread].base)

@@ -6,7 +6,7 @@ namespace isda {
 namespace msda {
 
 int launch_forward(const ForwardArgs& args, const LevelTable& table, void* stream) {
-  return launch_forward(args, table, given_points(args), stream);
+  return launch_forward_kernel(args, table, given_points(args), stream);
 }
 
 const char* cuda_error_text(int error) { return cudaGetErrorString(cudaError_t(error)); }

@@ -18,8 +18,8 @@ constexpr int kBackwardBlocks = std::is_same_v<T, float> && !Sums::kExact ? 3 : 
 
 template <class T, int kWidth, class Stride, class Source>
 __global__ void __launch_bounds__(kMaxThreads, kForwardBlocks<T>)
-    forward_kernel(const __grid_constant__ ForwardArgs args,
-                   const __grid_constant__ LevelTable table, const __grid_constant__ Source source,
+    forward_kernel(const __grid_constant__ ValueArgs args, const __grid_constant__ LevelTable table,
+                   const __grid_constant__ Source source,
                    const __grid_constant__ BlockLayout layout) {
   DeviceBlock block;
   forward_body<T, kWidth, Stride>(args, table, source, layout, block);
@@ -27,11 +27,12 @@ __global__ void __launch_bounds__(kMaxThreads, kForwardBlocks<T>)
 
 template <class T, int kWidth, class Stride, class Sums, class Source>
 __global__ void __launch_bounds__(kMaxThreads, kBackwardBlocks<T, Sums>)
-    backward_kernel(const __grid_constant__ BackwardArgs args,
+    backward_kernel(const __grid_constant__ ValueArgs args,
+                    const __grid_constant__ ValueGradientArgs gradients,
                     const __grid_constant__ LevelTable table, const __grid_constant__ Source source,
                     const __grid_constant__ BlockLayout layout) {
   DeviceBlock block;
-  backward_body<T, kWidth, Stride, Sums>(args, table, source, layout, block);
+  backward_body<T, kWidth, Stride, Sums>(args, gradients, table, source, layout, block);
 }
 
 // Beyond this the grid-stride loop takes over; grids use x only.
@@ -43,8 +44,8 @@ inline unsigned blocks_for(const Sizes& sizes, const BlockLayout& layout) {
 }
 
 template <class Source>
-int launch_forward(const ForwardArgs& args, const LevelTable& table, const Source& source,
-                   void* stream) {
+int launch_forward_kernel(const ValueArgs& args, const LevelTable& table, const Source& source,
+                          void* stream) {
   for_instance(args, args.output, [&](auto t, auto width, auto stride) {
     using T = decltype(t);
     constexpr int kWidth = decltype(width)::value;
@@ -59,19 +60,19 @@ int launch_forward(const ForwardArgs& args, const LevelTable& table, const Sourc
 }
 
 template <class Source>
-int launch_backward(const BackwardArgs& args, const LevelTable& table, const Source& source,
-                    void* stream) {
-  for_instance(args.forward, args.grad_output, [&](auto t, auto width, auto stride) {
+int launch_backward_kernel(const ValueArgs& args, const ValueGradientArgs& gradients,
+                           const LevelTable& table, const Source& source, void* stream) {
+  for_instance(args, gradients.grad_output, [&](auto t, auto width, auto stride) {
     using T = decltype(t);
     using A = typename Number<T>::Arithmetic;
     constexpr int kWidth = decltype(width)::value;
-    const Sizes& s = args.forward.sizes;
+    const Sizes& s = args.sizes;
     const BlockLimits limits = limits_for(items_of(s), s.channels / kWidth, kBackwardBytes);
     const auto layout = backward_layout<A, Source>(s, kWidth, limits);
-    for_sums<A, decltype(stride)>(args, [&](auto sums) {
+    for_sums<A, decltype(stride)>(gradients, [&](auto sums) {
       backward_kernel<T, kWidth, decltype(stride), decltype(sums), Source>
           <<<blocks_for(s, layout), layout.threads, layout.shared_bytes, cudaStream_t(stream)>>>(
-              args, table, source, layout);
+              args, gradients, table, source, layout);
     });
   });
   return int(cudaGetLastError());

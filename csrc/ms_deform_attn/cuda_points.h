@@ -110,29 +110,37 @@ struct Run {
   }
 };
 
-// Call body(slot, group, point) for the points of a run that this thread prepares. The threads of a
-// block share them so that neighbours load neighbouring numbers.
+// A point of a block: its place in shared memory and among all points.
+struct PointIndex {
+  int32_t slot, group;
+  int64_t item;
+  int32_t point, level;  // point: of all levels of the item
+};
+
+// Call body(index, there) for the points of a run that this thread prepares; `there` is false for
+// what only fills up. The threads of a block share them so that neighbours load neighbours.
 template <class Body>
-ISDA_BODY void share_points(int thread, const BlockLayout& layout, const Run& run,
-                            const Body& body) {
+ISDA_BODY void share_points(int thread, const Sizes& sizes, const BlockLayout& layout,
+                            const Run& run, const Body& body) {
   const int padded = run.padded(), all = layout.groups * padded;
   for (int i = thread; i < all; i += layout.threads) {
-    const int group = i / padded, point = i - group * padded;
-    body(group * layout.slots + point, group, point);
+    const int32_t group = i / padded, place = i - group * padded, point = run.begin + place;
+    const PointIndex index = {group * layout.slots + place, group, run.first + group, point,
+                              point / int32_t(sizes.points)};
+    body(index, run.has(group, place));
   }
 }
 
 // Place the points of a run and hand them to `points`.
-template <class A, class Source, class Points>
-ISDA_BODY void prepare_points(int thread, const Source& source, const LevelTable& table,
-                              const Sizes& sizes, const BlockLayout& layout, const Run& run,
-                              const Points& points) {
-  share_points(thread, layout, run, [&](int slot, int group, int point) {
-    if (!run.has(group, point)) return points.write(thread, slot, place_outside<A>());
-    const int32_t index = run.begin + point, l = index / int32_t(sizes.points);
-    const Level level = table[l];
-    const auto sample = source.template sample<A>(thread, group, run.first + group, index, level);
-    points.write(thread, slot, place_point<A>(sample, level));
+template <class A, class Source, class Scope, class Points>
+ISDA_BODY void prepare_points(int thread, const Source& source, const Scope& scope,
+                              const LevelTable& table, const Sizes& sizes,
+                              const BlockLayout& layout, const Run& run, const Points& points) {
+  share_points(thread, sizes, layout, run, [&](const PointIndex& index, bool there) {
+    if (!there) return points.write(thread, index.slot, place_outside<A>());
+    const Level level = table[index.level];
+    const Sample<A> sample = source.template sample<A>(thread, scope, index, level);
+    points.write(thread, index.slot, place_point<A>(sample, level));
   });
 }
 
@@ -144,36 +152,52 @@ struct PointGradient {
 
 // Points given as they are: locations across the level, and weights.
 //
-// Every source has these members; `begin` and `end` are called by the whole block around the points
-// of its items.
+// Every source has these members. The block calls them in this order: `begin` for new items, and
+// for every run of their points `sample`; if gradients are wanted, `write_gradient` and `end_run`;
+// then `end`. A scope is what a source keeps about the items of a block.
 struct GivenPoints {
   Operand locations, weights;
   Result grad_locations, grad_weights;
   int32_t all_points;
 
-  static constexpr int kLaneBytes = 0;  // of shared memory
+  struct Scope {};
+
+  template <class A>
+  static constexpr int lane_bytes() {  // of shared memory
+    return 0;
+  }
 
   ISDA_BOTH bool wants_gradients() const { return grad_locations.data || grad_weights.data; }
 
   template <class A, class Block>
-  ISDA_BODY void begin(Block&, const BlockLayout&, const Run&) const {}
+  ISDA_BODY Scope begin(const BlockLayout&, const Run&, Block&) const {
+    return {};
+  }
 
   template <class A>
-  ISDA_BODY Sample<A> sample(int, int, int64_t item, int32_t index, const Level& level) const {
-    const int64_t at = item * all_points + index;
+  ISDA_BODY Sample<A> sample(int, Scope, const PointIndex& index, const Level& level) const {
+    const int64_t at = index.item * all_points + index.point;
     const A u = read_number<A>(locations, 2 * at), v = read_number<A>(locations, 2 * at + 1);
     return {u * A(level.width) - A(0.5), v * A(level.height) - A(0.5), read_number<A>(weights, at)};
   }
 
-  template <class A>
-  ISDA_BODY void write_gradient(int64_t item, int32_t index, const Level& level,
-                                const PointGradient<A>& gradient) const {
-    const int64_t at = item * all_points + index;
+  template <class A, class Points>
+  ISDA_BODY void write_gradient(int thread, Scope, const PointIndex& index, const Level& level,
+                                const Points& points) const {
+    const int64_t at = index.item * all_points + index.point;
+    const PointGradient<A> gradient = points.gradient(thread, index.slot);
     if (grad_weights.data) write_number(grad_weights, at, gradient.weight);
     if (!grad_locations.data) return;
     write_number(grad_locations, 2 * at, gradient.x * A(level.width));
     write_number(grad_locations, 2 * at + 1, gradient.y * A(level.height));
   }
+
+  template <class A, class Points, class Block>
+  ISDA_BODY void end_run(Scope, const LevelTable&, const BlockLayout&, const Run&, const Points&,
+                         Block&) const {}
+
+  template <class A, class Block>
+  ISDA_BODY void end(Scope, const BlockLayout&, const Run&, Block&) const {}
 };
 
 inline GivenPoints given_points(const ForwardArgs& args) {

@@ -54,7 +54,7 @@ void run_blocks(const Sizes& sizes, const BlockLayout& layout, int64_t at_most, 
 }
 
 template <class Source>
-void run_forward_on_host(const ForwardArgs& args, const LevelTable& table, const Source& source,
+void run_forward_on_host(const ValueArgs& args, const LevelTable& table, const Source& source,
                          const HostLimits& limits) {
   for_instance(args, args.output, [&](auto t, auto width, auto stride) {
     using T = decltype(t);
@@ -68,18 +68,18 @@ void run_forward_on_host(const ForwardArgs& args, const LevelTable& table, const
 }
 
 template <class Source>
-void run_backward_on_host(const BackwardArgs& args, const LevelTable& table, const Source& source,
-                          const HostLimits& limits) {
-  for_instance(args.forward, args.grad_output, [&](auto t, auto width, auto stride) {
+void run_backward_on_host(const ValueArgs& args, const ValueGradientArgs& gradients,
+                          const LevelTable& table, const Source& source, const HostLimits& limits) {
+  for_instance(args, gradients.grad_output, [&](auto t, auto width, auto stride) {
     using T = decltype(t);
     using A = typename Number<T>::Arithmetic;
     constexpr int kWidth = decltype(width)::value;
-    const Sizes& sizes = args.forward.sizes;
+    const Sizes& sizes = args.sizes;
     const auto layout = backward_layout<A, Source>(sizes, kWidth, limits.block);
-    for_sums<A, decltype(stride)>(args, [&](auto sums) {
+    for_sums<A, decltype(stride)>(gradients, [&](auto sums) {
       run_blocks(sizes, layout, limits.blocks, [&](HostBlock& block) {
-        backward_body<T, kWidth, decltype(stride), decltype(sums)>(args, table, source, layout,
-                                                                   block);
+        backward_body<T, kWidth, decltype(stride), decltype(sums)>(args, gradients, table, source,
+                                                                   layout, block);
       });
     });
   });
