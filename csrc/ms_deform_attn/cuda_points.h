@@ -56,9 +56,10 @@ ISDA_BOTH Place<A> place_outside() {
 template <class A>
 ISDA_BOTH Place<A> place_point(const Sample<A>& sample, const Level& level) {
   const A x = sample.x, y = sample.y;
-  const bool inside = x > -1 && x < A(level.width) && y > -1 && y < A(level.height);
-  if (!inside) return place_outside<A>();
   const int32_t width = int32_t(level.width), height = int32_t(level.height);
+  const bool inside = x > -1 && x < A(width) && y > -1 && y < A(height);
+  // A level without pixels has no corner to stand on.
+  if (!inside || width == 0 || height == 0) return place_outside<A>();
   int32_t xi = int32_t(x), yi = int32_t(y);
   xi -= A(xi) > x;  // truncation and a step back: the floor in the arithmetic type
   yi -= A(yi) > y;
