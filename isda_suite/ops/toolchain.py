@@ -35,6 +35,10 @@ CPU_SOURCES = (
     'ms_deform_attn/cpu_avx512.cpp',
     'ms_deform_attn/cuda_body_on_host.cpp',
     'ms_deform_attn_fused/checks.cpp',
+    'ms_deform_attn_fused/cpu.cpp',
+    'ms_deform_attn_fused/cpu_generic.cpp',
+    'ms_deform_attn_fused/cpu_avx2.cpp',
+    'ms_deform_attn_fused/cpu_avx512.cpp',
     'ms_deform_attn_fused/cuda_body_on_host.cpp',
 )
 CUDA_SOURCES = (
