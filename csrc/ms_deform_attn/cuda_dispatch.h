@@ -34,15 +34,16 @@ template <int kValue>
 using Int = std::integral_constant<int, kValue>;
 
 // Call body(T(), width, Stride()) with the type of value, the width of packs and the integer for
-// the bytes of a row. Rows that are too long for 32 bits are so rare that one width will do.
+// the bytes of a row. Rows that are too long for 32 bits are so rare that one width will do; with
+// `few` that instance serves all that cannot be loaded 16 bytes at a time.
 template <class Body>
-void for_instance(const ValueArgs& args, const void* other, const Body& body) {
+void for_instance(const ValueArgs& args, const void* other, bool few, const Body& body) {
   const bool is_short = has_short_rows(args);
   const auto for_width = [&](auto t) {
     using T = decltype(t);
     const int width = pack_width<T>(args, other);
-    if (!is_short) return body(t, Int<1>(), int64_t());
-    if (width == 16 / int(sizeof(T))) return body(t, Int<16 / sizeof(T)>(), int32_t());
+    if (is_short && width == 16 / int(sizeof(T))) return body(t, Int<16 / sizeof(T)>(), int32_t());
+    if (few || !is_short) return body(t, Int<1>(), int64_t());
     if constexpr (sizeof(T) == sizeof(Half))
       if (width == 2) return body(t, Int<2>(), int32_t());
     body(t, Int<1>(), int32_t());
@@ -59,11 +60,19 @@ void for_instance(const ValueArgs& args, const void* other, const Body& body) {
   }
 }
 
-// Call body with a FloatingSums or a FixedSums.
-template <class A, class Stride, class Body>
-void for_sums(const ValueGradientArgs& args, const Body& body) {
-  if (args.fixed_grad_value) return body(FixedSums<A>());
-  return body(FloatingSums<A, Stride>());
+// The same with a FloatingSums or, in few instances, a FixedSums besides.
+template <class Body>
+void for_sums(const ValueArgs& args, const ValueGradientArgs& gradients, const Body& body) {
+  const bool is_exact = gradients.fixed_grad_value != nullptr;
+  for_instance(args, gradients.grad_output, is_exact, [&](auto t, auto width, auto stride) {
+    using T = decltype(t);
+    using A = typename Number<T>::Arithmetic;
+    using Stride = decltype(stride);
+    constexpr bool kFew = sizeof(T) * decltype(width)::value == 16 || sizeof(Stride) == 8;
+    if constexpr (kFew)
+      if (is_exact) return body(t, width, stride, FixedSums<A>());
+    body(t, width, stride, FloatingSums<A, Stride>());
+  });
 }
 
 inline int64_t items_of(const Sizes& s) { return s.images * s.queries * s.heads; }

@@ -46,7 +46,7 @@ inline unsigned blocks_for(const Sizes& sizes, const BlockLayout& layout) {
 template <class Source>
 int launch_forward_kernel(const ValueArgs& args, const LevelTable& table, const Source& source,
                           void* stream) {
-  for_instance(args, args.output, [&](auto t, auto width, auto stride) {
+  for_instance(args, args.output, /*few=*/false, [&](auto t, auto width, auto stride) {
     using T = decltype(t);
     constexpr int kWidth = decltype(width)::value;
     const Sizes& s = args.sizes;
@@ -62,18 +62,17 @@ int launch_forward_kernel(const ValueArgs& args, const LevelTable& table, const 
 template <class Source>
 int launch_backward_kernel(const ValueArgs& args, const ValueGradientArgs& gradients,
                            const LevelTable& table, const Source& source, void* stream) {
-  for_instance(args, gradients.grad_output, [&](auto t, auto width, auto stride) {
+  for_sums(args, gradients, [&](auto t, auto width, auto stride, auto sums) {
     using T = decltype(t);
-    using A = typename Number<T>::Arithmetic;
+    using Stride = decltype(stride);
+    using Sums = decltype(sums);
     constexpr int kWidth = decltype(width)::value;
     const Sizes& s = args.sizes;
     const BlockLimits limits = limits_for(items_of(s), s.channels / kWidth, kBackwardBytes);
-    const auto layout = backward_layout<A, Source>(s, kWidth, limits);
-    for_sums<A, decltype(stride)>(gradients, [&](auto sums) {
-      backward_kernel<T, kWidth, decltype(stride), decltype(sums), Source>
-          <<<blocks_for(s, layout), layout.threads, layout.shared_bytes, cudaStream_t(stream)>>>(
-              args, gradients, table, source, layout);
-    });
+    const auto layout = backward_layout<typename Number<T>::Arithmetic, Source>(s, kWidth, limits);
+    backward_kernel<T, kWidth, Stride, Sums, Source>
+        <<<blocks_for(s, layout), layout.threads, layout.shared_bytes, cudaStream_t(stream)>>>(
+            args, gradients, table, source, layout);
   });
   return int(cudaGetLastError());
 }

@@ -56,7 +56,7 @@ void run_blocks(const Sizes& sizes, const BlockLayout& layout, int64_t at_most, 
 template <class Source>
 void run_forward_on_host(const ValueArgs& args, const LevelTable& table, const Source& source,
                          const HostLimits& limits) {
-  for_instance(args, args.output, [&](auto t, auto width, auto stride) {
+  for_instance(args, args.output, /*few=*/false, [&](auto t, auto width, auto stride) {
     using T = decltype(t);
     constexpr int kWidth = decltype(width)::value;
     const auto layout =
@@ -70,17 +70,14 @@ void run_forward_on_host(const ValueArgs& args, const LevelTable& table, const S
 template <class Source>
 void run_backward_on_host(const ValueArgs& args, const ValueGradientArgs& gradients,
                           const LevelTable& table, const Source& source, const HostLimits& limits) {
-  for_instance(args, gradients.grad_output, [&](auto t, auto width, auto stride) {
+  for_sums(args, gradients, [&](auto t, auto width, auto stride, auto sums) {
     using T = decltype(t);
-    using A = typename Number<T>::Arithmetic;
     constexpr int kWidth = decltype(width)::value;
-    const Sizes& sizes = args.sizes;
-    const auto layout = backward_layout<A, Source>(sizes, kWidth, limits.block);
-    for_sums<A, decltype(stride)>(gradients, [&](auto sums) {
-      run_blocks(sizes, layout, limits.blocks, [&](HostBlock& block) {
-        backward_body<T, kWidth, decltype(stride), decltype(sums)>(args, gradients, table, source,
-                                                                   layout, block);
-      });
+    const auto layout =
+        backward_layout<typename Number<T>::Arithmetic, Source>(args.sizes, kWidth, limits.block);
+    run_blocks(args.sizes, layout, limits.blocks, [&](HostBlock& block) {
+      backward_body<T, kWidth, decltype(stride), decltype(sums)>(args, gradients, table, source,
+                                                                 layout, block);
     });
   });
 }

@@ -10,7 +10,11 @@ from isda_suite.ops.ms_deform_attn_fused_reference import fused_backward, fused_
 from isda_suite.ops.reference import Level
 from tests.ops.operands import needs_library, start_index
 
-BACKENDS = [pytest.param('compiled', marks=needs_library), 'reference']
+BACKENDS = [
+    pytest.param('compiled', marks=needs_library),
+    pytest.param('cuda_body', marks=needs_library),
+    'reference',
+]
 NAMES = ('value', 'reference_points', 'sampling_offsets', 'attention_logits')
 FORMS = [(2, False), (2, True), (4, False), (4, True)]
 """Coordinates of the reference points, and whether all levels share them."""
@@ -77,7 +81,9 @@ def make_operands(
         generator=generator,
         dtype=torch.float64,
     )
-    offsets = normal(images, queries, heads, levels, points, 2) * (2 if coordinates == 2 else points)
+    offsets = normal(images, queries, heads, levels, points, 2) * (
+        2 if coordinates == 2 else points
+    )
     logits = normal(images, queries, heads, levels, points) * 2
     starts = start_index(shapes)
     return FusedOperands(value, shapes, starts, reference, offsets, logits).to(dtype)
@@ -112,6 +118,8 @@ def run_forward(backend, operands):
     if backend == 'reference':
         value, _, _, *points = operands
         return fused_forward(value, operands.levels, *points)
+    if backend == 'cuda_body':
+        return torch.ops.isda_suite._ms_deform_attn_fused_cuda_body_on_host(*operands)
     return torch.ops.isda_suite.ms_deform_attn_fused(*operands)
 
 
@@ -120,6 +128,8 @@ def run_backward(backend, operands, grad_output, mask=(True,) * 4):
         value, _, _, *points = operands
         return fused_backward(grad_output, value, operands.levels, *points)
     operator = torch.ops.isda_suite.ms_deform_attn_fused_backward
+    if backend == 'cuda_body':
+        operator = torch.ops.isda_suite._ms_deform_attn_fused_backward_cuda_body_on_host
     return operator(grad_output, *operands, list(mask))
 
 
