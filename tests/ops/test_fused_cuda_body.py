@@ -1,4 +1,4 @@
-"""The bodies of the fused operator's CUDA kernels, run serially on the host in blocks of every size.
+"""The bodies of the fused operator's CUDA kernels, run serially in blocks of every size.
 
 As in test_cuda_body.py the host watches the shared memory, so a missing barrier is an error.
 """
