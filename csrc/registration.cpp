@@ -15,7 +15,7 @@ extern "C" __attribute__((visibility("default"), used)) const char isda_suite_bu
     "isda_suite build record "
     "{\"torch\": \"" ISDA_TEXT(ISDA_TORCH_VERSION) "\", \"cuda\": \"" ISDA_TEXT(ISDA_CUDA_VERSION)
     "\", \"cuda_archs\": \"" ISDA_TEXT(ISDA_CUDA_ARCHS) "\", \"compiler\": \"" __VERSION__
-    "\", \"schemas\": 2}";
+    "\", \"schemas\": 3}";
 
 namespace {
 
@@ -50,15 +50,49 @@ TORCH_LIBRARY(isda_suite, m) {
       "Tensor sampling_locations, Tensor attention_weights, "
       "bool[3] output_mask) -> (Tensor, Tensor, Tensor)",
       tags);
-  // For tests: the body of the CUDA kernels, compiled for the host and run serially.
+  // The same from what the linear layers give: reference_points (B, Q, L or 1, 2 or 4) as
+  // (x, y) or (x, y, width, height), sampling_offsets (B, Q, M, L, P, 2), attention_logits
+  // (B, Q, M, L, P), whose softmax over L and P is the weights -> (B, Q, M * C)
+  m.def(
+      "ms_deform_attn_fused(Tensor value, Tensor spatial_shapes, Tensor level_start_index, "
+      "Tensor reference_points, Tensor sampling_offsets, Tensor attention_logits) -> Tensor",
+      tags);
+  m.def(
+      "ms_deform_attn_fused.list(Tensor value, SymInt[] spatial_shapes, "
+      "Tensor reference_points, Tensor sampling_offsets, Tensor attention_logits) -> Tensor",
+      tags);
+  // Gradients of value, reference_points, sampling_offsets, attention_logits; empty where the
+  // mask is false.
+  m.def(
+      "ms_deform_attn_fused_backward(Tensor grad_output, Tensor value, Tensor spatial_shapes, "
+      "Tensor level_start_index, Tensor reference_points, Tensor sampling_offsets, "
+      "Tensor attention_logits, bool[4] output_mask) -> (Tensor, Tensor, Tensor, Tensor)",
+      tags);
+  m.def(
+      "ms_deform_attn_fused_backward.list(Tensor grad_output, Tensor value, "
+      "SymInt[] spatial_shapes, Tensor reference_points, Tensor sampling_offsets, "
+      "Tensor attention_logits, bool[4] output_mask) -> (Tensor, Tensor, Tensor, Tensor)",
+      tags);
+  // For tests: the body of the CUDA kernels, compiled for the host and run serially. limits: threads
+  // of a block, bytes of shared memory for its points, blocks of the grid; empty for small ones.
   m.def(
       "_ms_deform_attn_cuda_body_on_host(Tensor value, Tensor spatial_shapes, "
-      "Tensor level_start_index, Tensor sampling_locations, Tensor attention_weights) -> Tensor");
+      "Tensor level_start_index, Tensor sampling_locations, Tensor attention_weights, "
+      "int[] limits=[]) -> Tensor");
   m.def(
       "_ms_deform_attn_backward_cuda_body_on_host(Tensor grad_output, Tensor value, "
       "Tensor spatial_shapes, Tensor level_start_index, Tensor sampling_locations, "
-      "Tensor attention_weights, bool[3] output_mask, bool deterministic=False) "
-      "-> (Tensor, Tensor, Tensor)");
+      "Tensor attention_weights, bool[3] output_mask, bool deterministic=False, "
+      "int[] limits=[]) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "_ms_deform_attn_fused_cuda_body_on_host(Tensor value, Tensor spatial_shapes, "
+      "Tensor level_start_index, Tensor reference_points, Tensor sampling_offsets, "
+      "Tensor attention_logits, int[] limits=[]) -> Tensor");
+  m.def(
+      "_ms_deform_attn_fused_backward_cuda_body_on_host(Tensor grad_output, Tensor value, "
+      "Tensor spatial_shapes, Tensor level_start_index, Tensor reference_points, "
+      "Tensor sampling_offsets, Tensor attention_logits, bool[4] output_mask, "
+      "bool deterministic=False, int[] limits=[]) -> (Tensor, Tensor, Tensor, Tensor)");
   // input (B, C, H, W), offset (B, 2 * G * K, Ho, Wo) as (y, x) for every group and tap,
   // mask (B, G * K, Ho, Wo), weight (O, C / groups, kh, kw), bias (O,) -> (B, O, Ho, Wo)
   m.def(

@@ -7,21 +7,6 @@ namespace isda {
 namespace dcn {
 namespace {
 
-// Call body(T()) with the stored type.
-template <class Body>
-ISDA_INLINE void with_type(DType dtype, const Body& body) {
-  switch (dtype) {
-    case DType::kFloat:
-      return body(float());
-    case DType::kDouble:
-      return body(double());
-    case DType::kHalf:
-      return body(Half());
-    case DType::kBFloat16:
-      return body(BFloat16());
-  }
-}
-
 void pack_input_any(const ForwardArgs& args, int64_t begin, int64_t end) {
   with_type(args.input.dtype, [&](auto t) { pack_input<decltype(t)>(args, begin, end); });
 }

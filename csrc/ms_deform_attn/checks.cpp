@@ -37,22 +37,13 @@ bool dense_channels(const at::Tensor& value) {
 
 void check_operands(const at::Tensor& value, int64_t levels, const at::Tensor& locations,
                     const at::Tensor& weights) {
-  check_floating("value", value);
-  TORCH_CHECK_VALUE(value.dim() == 4, "value: expected shape (B, S, M, C), got ",
-                    text(value.sizes()));
-  TORCH_CHECK_VALUE(value.size(3) <= kMaxChannels, "value: expected at most ", kMaxChannels,
-                    " channels of a head, got ", value.size(3));
-  TORCH_CHECK_VALUE(value.size(1) <= std::numeric_limits<int32_t>::max(),
-                    "value: expected less than 2^31 rows, got ", value.size(1));
-  TORCH_CHECK_VALUE(levels <= kMaxLevels, "spatial_shapes: expected at most ", kMaxLevels,
-                    " levels, got ", levels);
+  check_value(value, levels);
   TORCH_CHECK_VALUE(locations.dim() == 6,
                     "sampling_locations: expected shape (B, Q, M, L, P, 2), got ",
                     text(locations.sizes()));
   const int64_t images = value.size(0), heads = value.size(2);
   const int64_t queries = locations.size(1), points = locations.size(4);
-  TORCH_CHECK_VALUE(points <= kMaxPoints, "sampling_locations: expected at most ", kMaxPoints,
-                    " points, got ", points);
+  check_point_count("sampling_locations", points);
   check_shape("sampling_locations", locations, {images, queries, heads, levels, points, 2});
   check_operand_dtype("sampling_locations", locations, value);
   check_device("sampling_locations", locations, "value", value);
@@ -61,21 +52,14 @@ void check_operands(const at::Tensor& value, int64_t levels, const at::Tensor& l
   check_device("attention_weights", weights, "value", value);
 }
 
-// A small n with |x| <= 2^n for every finite x of the tensor; stays on its device.
-at::Tensor magnitude(const at::Tensor& tensor) {
-  const auto sizes = tensor.to(at::kDouble).abs();
-  const auto largest = at::where(sizes.isfinite(), sizes, 0.0).amax();
-  return at::where(largest > 0, largest.log2().floor() + 1, 0.0);
-}
-
 // How often 2 goes into the units of deterministic sums: a contribution to grad_value is at most
 // max|grad_output| * max|weight|, an element gets at most one from every point of its head, and
 // their sum must stay below 2^62. Without a synchronisation, so that it can be captured in a graph.
-at::Tensor fixed_exponent(const at::Tensor& grad_output, const Operands& operands) {
-  const Sizes& s = operands.args.sizes;
+at::Tensor fixed_exponent(const at::Tensor& grad_output, const at::Tensor& weight_magnitude,
+                          const Sizes& s) {
   const double points = static_cast<double>(s.queries) * s.levels * s.points;
   // No finite contribution passes 2^1024; 2^1000 can be divided by (doubles below 2^-1000 vanish).
-  const auto largest = (magnitude(grad_output) + magnitude(operands.weights)).clamp_max(1024.0);
+  const auto largest = (magnitude(grad_output) + weight_magnitude).clamp_max(1024.0);
   const auto room = 61.0 - std::ceil(std::log2(points));
   return (room - largest).clamp_max(1000.0).to(at::kInt);
 }
@@ -136,86 +120,139 @@ std::vector<Level> read_levels(const at::Tensor& value, at::IntArrayRef spatial_
   return levels;
 }
 
-bool Operands::has_work() const {
-  const Sizes& s = args.sizes;
-  return s.rows > 0 && s.channels > 0 && weights.numel() > 0;
+bool has_work(const Sizes& s) {
+  return s.images > 0 && s.rows > 0 && s.heads > 0 && s.channels > 0 && s.queries > 0 &&
+         s.levels > 0 && s.points > 0;
 }
+
+void check_value(const at::Tensor& value, int64_t levels) {
+  check_floating("value", value);
+  TORCH_CHECK_VALUE(value.dim() == 4, "value: expected shape (B, S, M, C), got ",
+                    text(value.sizes()));
+  TORCH_CHECK_VALUE(value.size(3) <= kMaxChannels, "value: expected at most ", kMaxChannels,
+                    " channels of a head, got ", value.size(3));
+  TORCH_CHECK_VALUE(value.size(1) <= std::numeric_limits<int32_t>::max(),
+                    "value: expected less than 2^31 rows, got ", value.size(1));
+  TORCH_CHECK_VALUE(levels <= kMaxLevels, "spatial_shapes: expected at most ", kMaxLevels,
+                    " levels, got ", levels);
+}
+
+void check_point_count(const char* name, int64_t points) {
+  TORCH_CHECK_VALUE(points <= kMaxPoints, name, ": expected at most ", kMaxPoints, " points, got ",
+                    points);
+}
+
+at::Tensor prepare_value(const at::Tensor& value, int64_t queries, int64_t levels, int64_t points,
+                         ValueArgs& args) {
+  const at::Tensor usable = dense_channels(value) ? value : value.contiguous();
+  args.sizes = {value.size(0), value.size(1), value.size(2), value.size(3),
+                queries,       levels,        points};
+  args.table = nullptr;
+  args.dtype = dtype_of(value);
+  args.value = usable.const_data_ptr();
+  args.image_stride = usable.stride(0);
+  args.row_stride = usable.stride(1);
+  args.head_stride = usable.stride(2);
+  args.output = nullptr;
+  return usable;
+}
+
+at::Tensor allocate_output(const at::Tensor& value, ValueArgs& args) {
+  const Sizes& s = args.sizes;
+  const std::array<int64_t, 3> shape = {s.images, s.queries, s.heads * s.channels};
+  auto output = has_work(s) ? at::empty(shape, value.options()) : at::zeros(shape, value.options());
+  args.output = output.mutable_data_ptr();
+  return output;
+}
+
+at::Tensor magnitude(const at::Tensor& tensor) {
+  const auto sizes = tensor.to(at::kDouble).abs();
+  const auto largest = at::where(sizes.isfinite(), sizes, 0.0).amax();
+  return at::where(largest > 0, largest.log2().floor() + 1, 0.0);
+}
+
+ValueGradient allocate_value_gradient(const ValueArgs& forward, const at::Tensor& value,
+                                      const at::Tensor& grad_output, bool wanted,
+                                      const at::Tensor& weight_magnitude, ValueGradientArgs& args) {
+  const Sizes& s = forward.sizes;
+  check_shape("grad_output", grad_output, {s.images, s.queries, s.heads * s.channels});
+  check_same_dtype("grad_output", grad_output, value);
+  check_device("grad_output", grad_output, "value", value);
+  ValueGradient out;
+  out.grad_output = grad_output.contiguous();
+  const auto wide = value.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  out.grad_value = wanted ? at::zeros(value.sizes(), value.options().dtype(wide))
+                          : at::empty({0}, value.options());
+  args.grad_output = out.grad_output.const_data_ptr();
+  args.grad_value = wanted ? out.grad_value.mutable_data_ptr() : nullptr;
+  args.fixed_grad_value = nullptr;
+  args.exponent = nullptr;
+  if (weight_magnitude.defined() && wanted && has_work(s)) {
+    out.fixed_grad_value = at::zeros(value.sizes(), value.options().dtype(at::kLong));
+    out.exponent = fixed_exponent(out.grad_output, weight_magnitude, s);
+    args.fixed_grad_value = out.fixed_grad_value.mutable_data_ptr<int64_t>();
+    args.exponent = out.exponent.const_data_ptr<int32_t>();
+  }
+  return out;
+}
+
+at::Tensor ValueGradient::result(const at::Tensor& value) const {
+  at::Tensor sums = grad_value;
+  if (fixed_grad_value.defined()) {
+    const auto exact = at::ldexp(fixed_grad_value.to(at::kDouble), -exponent.to(at::kDouble));
+    sums = sums + exact.to(sums.scalar_type());
+  }
+  return sums.to(value.scalar_type());
+}
+
+at::Tensor allocate_gradient(const at::Tensor& value, const Sizes& sizes, const at::Tensor& operand,
+                             bool wanted) {
+  if (!wanted) return at::empty({0}, value.options());
+  return has_work(sizes) ? at::empty(operand.sizes(), operand.options())
+                         : at::zeros(operand.sizes(), operand.options());
+}
+
+Result result_of(const at::Tensor& gradient) {
+  return {gradient.numel() ? gradient.mutable_data_ptr() : nullptr, dtype_of(gradient)};
+}
+
+bool Operands::has_work() const { return msda::has_work(args.sizes); }
 
 Operands prepare(const at::Tensor& value, int64_t levels, const at::Tensor& locations,
                  const at::Tensor& weights) {
   check_operands(value, levels, locations, weights);
   Operands out;
-  out.value = dense_channels(value) ? value : value.contiguous();
+  out.value = prepare_value(value, locations.size(1), levels, locations.size(4), out.args);
   out.locations = locations.contiguous();
   out.weights = weights.contiguous();
-  ForwardArgs& args = out.args;
-  args.sizes = {value.size(0),     value.size(1),     value.size(2),    value.size(3),
-                locations.size(1), locations.size(3), locations.size(4)};
-  args.table = nullptr;
-  args.dtype = dtype_of(value);
-  args.value = out.value.const_data_ptr();
-  args.image_stride = out.value.stride(0);
-  args.row_stride = out.value.stride(1);
-  args.head_stride = out.value.stride(2);
-  args.locations = {out.locations.const_data_ptr(), dtype_of(locations)};
-  args.weights = {out.weights.const_data_ptr(), dtype_of(weights)};
-  args.output = nullptr;
+  out.args.locations = {out.locations.const_data_ptr(), dtype_of(locations)};
+  out.args.weights = {out.weights.const_data_ptr(), dtype_of(weights)};
   return out;
 }
 
 at::Tensor allocate_output(Operands& operands) {
-  const Sizes& s = operands.args.sizes;
-  const std::array<int64_t, 3> shape = {s.images, s.queries, s.heads * s.channels};
-  const auto options = operands.value.options();
-  auto output = operands.has_work() ? at::empty(shape, options) : at::zeros(shape, options);
-  operands.args.output = output.mutable_data_ptr();
-  return output;
+  return allocate_output(operands.value, operands.args);
 }
 
 GradientOperands allocate_gradients(const Operands& operands, const at::Tensor& grad_output,
                                     std::array<bool, 3> output_mask, bool deterministic) {
   const at::Tensor& value = operands.value;
   const Sizes& s = operands.args.sizes;
-  check_shape("grad_output", grad_output, {s.images, s.queries, s.heads * s.channels});
-  check_same_dtype("grad_output", grad_output, value);
-  check_device("grad_output", grad_output, "value", value);
   GradientOperands out;
-  out.grad_output = grad_output.contiguous();
-  const auto nothing = at::empty({0}, value.options());
-  const auto wide = value.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  out.grad_value = output_mask[0] ? at::zeros(value.sizes(), value.options().dtype(wide)) : nothing;
-  const auto like = [&](const at::Tensor& operand) {
-    return operands.has_work() ? at::empty(operand.sizes(), operand.options())
-                               : at::zeros(operand.sizes(), operand.options());
-  };
-  out.grad_locations = output_mask[1] ? like(operands.locations) : nothing;
-  out.grad_weights = output_mask[2] ? like(operands.weights) : nothing;
+  const bool fixed = deterministic && output_mask[0] && operands.has_work();
+  const auto weight_magnitude = fixed ? magnitude(operands.weights) : at::Tensor();
+  static_cast<ValueGradient&>(out) = allocate_value_gradient(
+      operands.args, value, grad_output, output_mask[0], weight_magnitude, out.args);
+  out.grad_locations = allocate_gradient(value, s, operands.locations, output_mask[1]);
+  out.grad_weights = allocate_gradient(value, s, operands.weights, output_mask[2]);
   out.args.forward = operands.args;
-  out.args.grad_output = out.grad_output.const_data_ptr();
-  out.args.grad_value = output_mask[0] ? out.grad_value.mutable_data_ptr() : nullptr;
-  out.args.fixed_grad_value = nullptr;
-  out.args.exponent = nullptr;
-  if (deterministic && output_mask[0] && operands.has_work()) {
-    out.fixed_grad_value = at::zeros(value.sizes(), value.options().dtype(at::kLong));
-    out.exponent = fixed_exponent(out.grad_output, operands);
-    out.args.fixed_grad_value = out.fixed_grad_value.mutable_data_ptr<int64_t>();
-    out.args.exponent = out.exponent.const_data_ptr<int32_t>();
-  }
-  const auto result = [](const at::Tensor& tensor, bool wanted) {
-    return Result{wanted ? tensor.mutable_data_ptr() : nullptr, dtype_of(tensor)};
-  };
-  out.args.grad_locations = result(out.grad_locations, output_mask[1]);
-  out.args.grad_weights = result(out.grad_weights, output_mask[2]);
+  out.args.grad_locations = result_of(out.grad_locations);
+  out.args.grad_weights = result_of(out.grad_weights);
   return out;
 }
 
 Gradients GradientOperands::results(const at::Tensor& value) const {
-  at::Tensor sums = grad_value;
-  if (fixed_grad_value.defined()) {
-    const auto exact = at::ldexp(fixed_grad_value.to(at::kDouble), -exponent.to(at::kDouble));
-    sums = sums + exact.to(sums.scalar_type());
-  }
-  return {sums.to(value.scalar_type()), grad_locations, grad_weights};
+  return {result(value), grad_locations, grad_weights};
 }
 
 }  // namespace msda

@@ -23,9 +23,17 @@ struct Operands {
   bool has_work() const;
 };
 
-struct GradientOperands {
-  at::Tensor grad_output, grad_value, grad_locations, grad_weights;
+// The gradient of the output, and that of value while it is summed up.
+struct ValueGradient {
+  at::Tensor grad_output, grad_value;
   at::Tensor fixed_grad_value, exponent;  // only if deterministic
+
+  // Summed up and rounded to the dtype of value.
+  at::Tensor result(const at::Tensor& value) const;
+};
+
+struct GradientOperands : ValueGradient {
+  at::Tensor grad_locations, grad_weights;
   BackwardArgs args;
 
   // grad_value summed up and rounded to the dtype of value, the others as they are.
@@ -41,6 +49,25 @@ std::vector<Level> read_levels(const at::Tensor& value, const at::Tensor& spatia
                                const at::Tensor& level_start_index);
 // Levels that follow one another and together are all rows of value.
 std::vector<Level> read_levels(const at::Tensor& value, at::IntArrayRef spatial_shapes);
+
+// The parts that operators with other operands beside the value share.
+bool has_work(const Sizes& sizes);
+void check_value(const at::Tensor& value, int64_t levels);
+void check_point_count(const char* name, int64_t points);
+// The value with dense channels. Fills args but for the table and the output.
+at::Tensor prepare_value(const at::Tensor& value, int64_t queries, int64_t levels, int64_t points,
+                         ValueArgs& args);
+at::Tensor allocate_output(const at::Tensor& value, ValueArgs& args);
+// A small n with |x| <= 2^n for every finite x of the tensor; stays on its device.
+at::Tensor magnitude(const at::Tensor& tensor);
+// `weight_magnitude` is that of the attention weights; it is given if sums are to be in integers.
+ValueGradient allocate_value_gradient(const ValueArgs& forward, const at::Tensor& value,
+                                      const at::Tensor& grad_output, bool wanted,
+                                      const at::Tensor& weight_magnitude, ValueGradientArgs& args);
+// A gradient as large as its operand, empty if it is not asked for.
+at::Tensor allocate_gradient(const at::Tensor& value, const Sizes& sizes, const at::Tensor& operand,
+                             bool wanted);
+Result result_of(const at::Tensor& gradient);
 
 // Check the operands and make them dense where the kernels need it. Fills args but for the table.
 Operands prepare(const at::Tensor& value, int64_t levels, const at::Tensor& locations,

@@ -99,59 +99,75 @@ ISDA_INLINE void spread_all(const T* base, int64_t stride, A* grad, int64_t grad
     spread_rest(base + c, stride, part(c), grad_stride, p, int(channels - c), upstream + c, dots);
 }
 
-// Gradients of locations (x, y interleaved) and weights of n points.
+// The points as the caller gives them, and where their gradients go.
 template <class A>
-ISDA_INLINE void point_gradients(const PointTable<A>& table, int64_t first, int n,
-                                 const Points<A>& p, const Dots<A>& dots, A* xy, A* weights) {
-  const int padded = (n + kLanes - 1) / kLanes * kLanes;
-  for (int i = 0; i < padded; ++i) {
-    const PointGradient<A> g = point_gradient(p, dots, i);
-    xy[2 * i] = g.x * table.width[first + i];
-    xy[2 * i + 1] = g.y * table.height[first + i];
-    weights[i] = g.weight;
+class GivenPointGradients : public GivenPoints<A> {
+ public:
+  GivenPointGradients(const BackwardArgs& args, const PointTable<A>& table)
+      : GivenPoints<A>(args.forward, table),
+        locations_(args.grad_locations),
+        weights_(args.grad_weights) {}
+
+  // Whether any gradient but that of value is wanted.
+  ISDA_INLINE bool wanted() const { return locations_.data || weights_.data; }
+
+  // The gradients of points [first, first + n) of this head.
+  ISDA_INLINE void store(int64_t first, int n, const Points<A>& points, const Dots<A>& dots) const {
+    alignas(64) A xy[2 * kChunk], weights[kChunk];
+    const int padded = (n + kLanes - 1) / kLanes * kLanes;
+    for (int i = 0; i < padded; ++i) {
+      const PointGradient<A> g = point_gradient(points, dots, i);
+      xy[2 * i] = g.x * this->table_.width[first + i];
+      xy[2 * i + 1] = g.y * this->table_.height[first + i];
+      weights[i] = g.weight;
+    }
+    const int64_t at = this->begin_ + first;
+    if (locations_.data) store_converted(xy, 2 * n, locations_, 2 * at);
+    if (weights_.data) store_converted(weights, n, weights_, at);
   }
-}
+
+  // After all points of this head.
+  ISDA_INLINE void finish_head() const {}
+
+ private:
+  const Result locations_, weights_;
+};
 
 // The levels [level_begin, level_end) of one (image, query, head).
-template <class T, class A>
-ISDA_INLINE void backward_item(const BackwardArgs& args, const PointTable<A>& table, int64_t image,
-                               int64_t query, int64_t m, int64_t level_begin, int64_t level_end,
-                               const A* upstream) {
-  const ForwardArgs& fwd = args.forward;
+template <class T, class A, class Args, class Source>
+ISDA_INLINE void backward_item(const Args& args, const PointTable<A>& table, Source& source,
+                               int64_t image, int64_t query, int64_t m, int64_t level_begin,
+                               int64_t level_end, const A* upstream) {
+  const ValueArgs& fwd = args.forward;
   const Sizes& s = fwd.sizes;
-  const int64_t item = (image * s.queries + query) * s.heads + m;
   const T* base = static_cast<const T*>(fwd.value) + image * fwd.image_stride + m * fwd.head_stride;
   A* grad = static_cast<A*>(args.grad_value);
   if (grad) grad += (image * s.rows * s.heads + m) * s.channels;
   const int64_t grad_stride = s.heads * s.channels;
-  const bool wants_dots = args.grad_locations.data || args.grad_weights.data;
   Points<A> points;
   Dots<A> dots;
-  alignas(64) A xy[2 * kChunk], weights[kChunk];
+  source.start_head((image * s.queries + query) * s.heads + m);
   const int64_t last = level_end * s.points;
   for (int64_t first = level_begin * s.points; first < last; first += kChunk) {
     const int n = int(last - first < kChunk ? last - first : kChunk);
-    const int64_t at = item * s.levels * s.points + first;
-    read_points(fwd, at, n, points);
-    place_points(table, first, n, points);
+    place_points(source, table, first, n, points);
     for (int i = 0; i < 4 * n; ++i) dots.at[i] = 0;
     for (int i = 4 * n; i % (4 * kLanes); ++i) dots.at[i] = 0;
-    if (!wants_dots) {
+    if (!source.wanted()) {
       spread_all<false>(base, fwd.row_stride, grad, grad_stride, points, s.channels, upstream,
                         dots);
       continue;
     }
     spread_all<true>(base, fwd.row_stride, grad, grad_stride, points, s.channels, upstream, dots);
-    point_gradients(table, first, n, points, dots, xy, weights);
-    if (args.grad_locations.data) store_converted(xy, 2 * n, args.grad_locations, 2 * at);
-    if (args.grad_weights.data) store_converted(weights, n, args.grad_weights, at);
+    source.store(first, n, points, dots);
   }
+  if (source.wanted()) source.finish_head();
 }
 
 // The units [begin, end) of (image, head, level).
-template <class T>
-void backward(const BackwardArgs& args, const PointTable<typename Arithmetic<T>::type>& table,
-              int64_t begin, int64_t end) {
+template <class T, class Args, class Source>
+void backward(const Args& args, const PointTable<typename Arithmetic<T>::type>& table,
+              Source source, int64_t begin, int64_t end) {
   using A = typename Arithmetic<T>::type;
   const Sizes& s = args.forward.sizes;
   const int64_t per_image = s.heads * s.levels;
@@ -161,12 +177,13 @@ void backward(const BackwardArgs& args, const PointTable<typename Arithmetic<T>:
     const int64_t from = begin - image * per_image;
     const int64_t to = end - image * per_image < per_image ? end - image * per_image : per_image;
     for (int64_t query = 0; query < s.queries; ++query) {
+      source.start_query(image * s.queries + query);
       for (int64_t m = from / s.levels; m * s.levels < to; ++m) {
         const int64_t low = from - m * s.levels > 0 ? from - m * s.levels : 0;
         const int64_t high = to - m * s.levels < s.levels ? to - m * s.levels : s.levels;
         const int64_t at = ((image * s.queries + query) * s.heads + m) * s.channels;
         copy_converted<A, T>(args.grad_output, at, s.channels, upstream);
-        backward_item<T>(args, table, image, query, m, low, high, upstream);
+        backward_item<T>(args, table, source, image, query, m, low, high, upstream);
       }
     }
     begin = image * per_image + to;

@@ -15,34 +15,53 @@ namespace {
 
 constexpr int kMaxChannels = 1024;
 
-// Read n points: `at` is the first one's place in the operands.
+// Where the points lie and what they weigh, as the caller gives them. Other operators have another
+// source with the same members, which are called in this order.
 template <class A>
-ISDA_INLINE void read_points(const ForwardArgs& args, int64_t at, int n, Points<A>& points) {
-  alignas(64) A xy[2 * kChunk];
-  copy_converted(args.locations, 2 * at, 2 * n, xy);
-  copy_converted(args.weights, at, n, points.weight);
-  for (int i = 0; i < n; ++i) {
-    points.u[i] = xy[2 * i];
-    points.v[i] = xy[2 * i + 1];
-  }
-  for (int i = n; i % kLanes; ++i) {  // NaN is outside every level
-    points.u[i] = points.v[i] = A(__builtin_nan(""));
-    points.weight[i] = 0;
-  }
-}
+class GivenPoints {
+ public:
+  GivenPoints(const ForwardArgs& args, const PointTable<A>& table) : args_(args), table_(table) {}
 
-// Find the corners of n points, the first of which is point `first` of the table.
-template <class A>
-ISDA_INLINE void place_points(const PointTable<A>& table, int64_t first, int n, Points<A>& p) {
+  // The (image, query) and the (image, query, head) that the next points belong to.
+  ISDA_INLINE void start_query(int64_t) {}
+  ISDA_INLINE void start_head(int64_t item) {
+    begin_ = item * args_.sizes.levels * args_.sizes.points;
+  }
+
+  // Points [first, first + n) of this head: u and v in pixels, and weights.
+  ISDA_INLINE void read(int64_t first, int n, Points<A>& points) const {
+    alignas(64) A xy[2 * kChunk];
+    copy_converted(args_.locations, 2 * (begin_ + first), 2 * n, xy);
+    copy_converted(args_.weights, begin_ + first, n, points.weight);
+    for (int i = 0; i < n; ++i) {
+      points.u[i] = xy[2 * i] * table_.width[first + i] - A(0.5);
+      points.v[i] = xy[2 * i + 1] * table_.height[first + i] - A(0.5);
+    }
+  }
+
+ protected:
+  const ForwardArgs& args_;
+  const PointTable<A>& table_;
+  int64_t begin_ = 0;
+};
+
+// Read n points and find their corners; the first of them is point `first` of the table.
+template <class A, class Source>
+ISDA_INLINE void place_points(Source& source, const PointTable<A>& table, int64_t first, int n,
+                              Points<A>& p) {
   const A* widths = table.width + first;
   const A* heights = table.height + first;
   const int32_t* columns = table.columns + first;
   const int32_t* lines = table.lines + first;
   const int32_t* starts = table.start + first;
+  source.read(first, n, p);
+  for (int i = n; i % kLanes; ++i) {  // NaN is outside every level
+    p.u[i] = p.v[i] = A(__builtin_nan(""));
+    p.weight[i] = 0;
+  }
   const int padded = (n + kLanes - 1) / kLanes * kLanes;
   for (int i = 0; i < padded; ++i) {
-    const A x = p.u[i] * widths[i] - A(0.5), y = p.v[i] * heights[i] - A(0.5);
-    place_point(x, y, widths[i], heights[i], columns[i], lines[i], starts[i], i, p);
+    place_point(p.u[i], p.v[i], widths[i], heights[i], columns[i], lines[i], starts[i], i, p);
   }
   list_points(n, p);
 }
@@ -112,9 +131,9 @@ ISDA_INLINE void sample_all(const T* base, int64_t stride, const Points<A>& p, i
 }
 
 // Outputs of the (image, query) pairs [begin, end).
-template <class T>
-void forward(const ForwardArgs& args, const PointTable<typename Arithmetic<T>::type>& table,
-             int64_t begin, int64_t end) {
+template <class T, class Source>
+void forward(const ValueArgs& args, const PointTable<typename Arithmetic<T>::type>& table,
+             Source source, int64_t begin, int64_t end) {
   using A = typename Arithmetic<T>::type;
   const Sizes& s = args.sizes;
   const int64_t all_points = s.levels * s.points;
@@ -122,18 +141,28 @@ void forward(const ForwardArgs& args, const PointTable<typename Arithmetic<T>::t
   alignas(64) A sums[kMaxChannels];
   for (int64_t pair = begin; pair < end; ++pair) {
     const T* image = static_cast<const T*>(args.value) + pair / s.queries * args.image_stride;
+    source.start_query(pair);
     for (int64_t m = 0; m < s.heads; ++m) {
       const int64_t item = pair * s.heads + m;
+      source.start_head(item);
       for (int64_t c = 0; c < s.channels; ++c) sums[c] = 0;
       for (int64_t first = 0; first < all_points; first += kChunk) {
         const int n = int(all_points - first < kChunk ? all_points - first : kChunk);
-        read_points(args, item * all_points + first, n, points);
-        place_points(table, first, n, points);
+        place_points(source, table, first, n, points);
         sample_all(image + m * args.head_stride, args.row_stride, points, s.channels, sums);
       }
       store_rounded(sums, s.channels, static_cast<T*>(args.output) + item * s.channels);
     }
   }
+}
+
+// Call body(T(), table) with the stored type and the table in its arithmetic type.
+template <class Body>
+ISDA_INLINE void with_table(DType dtype, const void* table, const Body& body) {
+  with_type(dtype, [&](auto t) {
+    using A = typename Arithmetic<decltype(t)>::type;
+    body(t, *static_cast<const PointTable<A>*>(table));
+  });
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Launchers of the CUDA kernels; no torch header, so that nvcc is done in seconds.
 #pragma once
 
-#include "cuda_body.h"
+#include "cuda_points.h"
 
 namespace isda {
 namespace msda {

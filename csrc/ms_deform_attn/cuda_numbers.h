@@ -3,14 +3,13 @@
 
 #include <stdint.h>
 
+#include "../cuda_block.h"
 #include "shapes.h"
 
 #if defined(__CUDACC__)
 #include <cuda_fp16.h>
-#define ISDA_BOTH __host__ __device__ __forceinline__
 #else
 #include <cstring>
-#define ISDA_BOTH inline
 #endif
 
 namespace isda {
@@ -80,28 +79,57 @@ ISDA_BOTH T from_number(A x) {
   return Rounded<T>::from(x);
 }
 
-// Neighbouring channels that are loaded and stored at once.
+// The number with index i of an operand in any dtype beside arithmetic in A.
+template <class A>
+ISDA_BOTH A read_number(const Operand& operand, int64_t i) {
+  if constexpr (sizeof(A) == sizeof(double)) {
+    return static_cast<const double*>(operand.data)[i];
+  } else {
+    if (operand.dtype == DType::kHalf) return to_number(static_cast<const Half*>(operand.data)[i]);
+    if (operand.dtype == DType::kBFloat16)
+      return to_number(static_cast<const BFloat16*>(operand.data)[i]);
+    return static_cast<const float*>(operand.data)[i];
+  }
+}
+
+template <class A>
+ISDA_BOTH void write_number(const Result& result, int64_t i, A x) {
+  if constexpr (sizeof(A) == sizeof(double)) {
+    static_cast<double*>(result.data)[i] = x;
+  } else if (result.dtype == DType::kHalf) {
+    static_cast<Half*>(result.data)[i] = from_number<Half>(x);
+  } else if (result.dtype == DType::kBFloat16) {
+    static_cast<BFloat16*>(result.data)[i] = from_number<BFloat16>(x);
+  } else {
+    static_cast<float*>(result.data)[i] = x;
+  }
+}
+
+// Neighbouring numbers that are loaded and stored at once.
 template <class T, int kWidth>
 struct alignas(sizeof(T) * kWidth) Pack {
   T at[kWidth];
 };
 template <int kWidth, class T>
 ISDA_BOTH Pack<T, kWidth> load_pack(const T* p) {
+#if defined(__CUDA_ARCH__)
+  // Left alone, the compiler loads packs of 16-bit numbers in pieces; so it does without `bits`.
+  if constexpr (sizeof(T) * kWidth == sizeof(uint4)) {
+    const uint4 bits = *reinterpret_cast<const uint4*>(p);
+    return copy_bits<Pack<T, kWidth>>(bits);
+  }
+#endif
   return *reinterpret_cast<const Pack<T, kWidth>*>(p);
 }
 template <int kWidth, class T>
 ISDA_BOTH void store_pack(T* p, const Pack<T, kWidth>& pack) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (sizeof(T) * kWidth == sizeof(uint4)) {
+    *reinterpret_cast<uint4*>(p) = copy_bits<uint4>(pack);
+    return;
+  }
+#endif
   *reinterpret_cast<Pack<T, kWidth>*>(p) = pack;
-}
-
-// Whether channels can be loaded 16 bytes at a time.
-template <class T>
-bool can_pack(const ForwardArgs& args) {
-  constexpr int64_t width = 16 / sizeof(T);
-  const int64_t all = args.sizes.channels | args.image_stride | args.row_stride | args.head_stride;
-  const uintptr_t places =
-      reinterpret_cast<uintptr_t>(args.value) | reinterpret_cast<uintptr_t>(args.output);
-  return all % width == 0 && places % 16 == 0;
 }
 
 }  // namespace msda

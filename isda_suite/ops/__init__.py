@@ -12,6 +12,7 @@ from .deformable_convolution import (
 )
 from .information import info
 from .ms_deform_attn import ms_deform_attn
+from .ms_deform_attn_fused import ms_deform_attn_fused
 from .onnx_export import export_onnx
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     'export_onnx',
     'info',
     'ms_deform_attn',
+    'ms_deform_attn_fused',
 ]

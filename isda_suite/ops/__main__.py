@@ -20,7 +20,7 @@ def _print_info() -> None:
     report = info()
     for name, devices in report['ops'].items():
         for device, kind in devices.items():
-            print(f'{name:16} {device:5} {kind}')
+            print(f'{name:20} {device:5} {kind}')
     rows = {
         'library': report['library'] or f'none: {report["reason"]}',
         'CPU variant': report['cpu_isa'] or '-',
@@ -28,7 +28,7 @@ def _print_info() -> None:
         'torch': f'{report["torch"]} (library: {report["built_for_torch"] or "-"})',
     }
     for name, text in rows.items():
-        print(f'{name:16} {text}')
+        print(f'{name:20} {text}')
 
 
 def main() -> int:

@@ -45,15 +45,7 @@ def refuse_tangents(operator: str, *operands: Tensor | None) -> None:
         )
 
 
-def check_operands(
-    value: Tensor, num_levels: int, sampling_locations: Tensor, attention_weights: Tensor
-) -> None:
-    """Compare the operands' shapes, dtypes and devices with one another.
-
-    Raises:
-        ValueError: naming the operand, what was expected and what was found.
-        TypeError: the same for a dtype.
-    """
+def _check_value(value: Tensor, num_levels: int) -> None:
     if value.dtype not in VALUE_DTYPES:
         raise TypeError(
             'value: expected dtype float32, float64, float16 or bfloat16, '
@@ -61,25 +53,75 @@ def check_operands(
         )
     if value.dim() != 4:
         fail('value', 'shape (B, S, M, C)', tuple(value.shape))
-    b, _, m, c = value.shape
-    if c > MAX_CHANNELS:
-        fail('value', f'at most {MAX_CHANNELS} channels of a head', c)
+    if value.shape[3] > MAX_CHANNELS:
+        fail('value', f'at most {MAX_CHANNELS} channels of a head', value.shape[3])
     if num_levels > MAX_LEVELS:
         fail('spatial_shapes', f'at most {MAX_LEVELS} levels', num_levels)
-    if sampling_locations.dim() != 6:
-        fail('sampling_locations', 'shape (B, Q, M, L, P, 2)', tuple(sampling_locations.shape))
-    q, p = sampling_locations.shape[1], sampling_locations.shape[4]
-    if p > MAX_POINTS:
-        fail('sampling_locations', f'at most {MAX_POINTS} points', p)
-    for name, tensor, expected in (
-        ('sampling_locations', sampling_locations, (b, q, m, num_levels, p, 2)),
-        ('attention_weights', attention_weights, (b, q, m, num_levels, p)),
-    ):
+
+
+def _check_points(
+    value: Tensor, num_levels: int, xy: tuple[str, Tensor], weights: tuple[str, Tensor]
+) -> None:
+    """Check the coordinates and the weights of all points, given with their names."""
+    name, tensor = xy
+    if tensor.dim() != 6:
+        fail(name, 'shape (B, Q, M, L, P, 2)', tuple(tensor.shape))
+    if tensor.shape[4] > MAX_POINTS:
+        fail(name, f'at most {MAX_POINTS} points', tensor.shape[4])
+    shape = (value.shape[0], tensor.shape[1], value.shape[2], num_levels, tensor.shape[4])
+    for (name, tensor), expected in ((xy, (*shape, 2)), (weights, shape)):
         if tuple(tensor.shape) != expected:
             fail(name, f'shape {expected}', tuple(tensor.shape))
         check_dtype(name, tensor, value)
-        if tensor.device != value.device:
-            fail(name, f'device {value.device} as value', tensor.device)
+        _check_device(name, tensor, value)
+
+
+def _check_device(name: str, tensor: Tensor, value: Tensor) -> None:
+    if tensor.device != value.device:
+        fail(name, f'device {value.device} as value', tensor.device)
+
+
+def check_operands(
+    value: Tensor, num_levels: int, sampling_locations: Tensor, attention_weights: Tensor
+) -> None:
+    """Compare shapes, dtypes and devices of the operands of ``ms_deform_attn``.
+
+    Raises:
+        ValueError: naming the operand, what was expected and what was found.
+        TypeError: the same for a dtype.
+    """
+    _check_value(value, num_levels)
+    xy = ('sampling_locations', sampling_locations)
+    _check_points(value, num_levels, xy, ('attention_weights', attention_weights))
+
+
+def check_fused_operands(
+    value: Tensor,
+    num_levels: int,
+    reference_points: Tensor,
+    sampling_offsets: Tensor,
+    attention_logits: Tensor,
+) -> None:
+    """Compare shapes, dtypes and devices of the operands of ``ms_deform_attn_fused``.
+
+    Raises:
+        ValueError: naming the operand, what was expected and what was found.
+        TypeError: the same for a dtype.
+    """
+    _check_value(value, num_levels)
+    xy = ('sampling_offsets', sampling_offsets)
+    _check_points(value, num_levels, xy, ('attention_logits', attention_logits))
+    b, q = value.shape[0], sampling_offsets.shape[1]
+    shape = tuple(reference_points.shape)
+    if not (
+        len(shape) == 4
+        and shape[:2] == (b, q)
+        and shape[2] in (num_levels, 1)
+        and shape[3] in (2, 4)
+    ):
+        fail('reference_points', f'shape ({b}, {q}, {num_levels} or 1, 2 or 4)', shape)
+    check_dtype('reference_points', reference_points, value)
+    _check_device('reference_points', reference_points, value)
 
 
 def check_dtype(name: str, tensor: Tensor, value: Tensor) -> None:
@@ -93,14 +135,14 @@ def check_dtype(name: str, tensor: Tensor, value: Tensor) -> None:
     raise TypeError(f'{name}: expected dtype {allowed}, got {dtype_name(tensor.dtype)}')
 
 
-def check_grad_output(grad_output: Tensor, value: Tensor, sampling_locations: Tensor) -> None:
+def check_grad_output(grad_output: Tensor, value: Tensor, queries: int) -> None:
     """Check that ``grad_output`` looks like the operator's output.
 
     Raises:
         ValueError: if shape or device differ.
         TypeError: if the dtype differs.
     """
-    expected = (value.shape[0], sampling_locations.shape[1], value.shape[2] * value.shape[3])
+    expected = (value.shape[0], queries, value.shape[2] * value.shape[3])
     if tuple(grad_output.shape) != expected:
         fail('grad_output', f'shape {expected}', tuple(grad_output.shape))
     if grad_output.dtype != value.dtype:
@@ -108,8 +150,7 @@ def check_grad_output(grad_output: Tensor, value: Tensor, sampling_locations: Te
             f'grad_output: expected dtype {dtype_name(value.dtype)}, '
             f'got {dtype_name(grad_output.dtype)}'
         )
-    if grad_output.device != value.device:
-        fail('grad_output', f'device {value.device} as value', grad_output.device)
+    _check_device('grad_output', grad_output, value)
 
 
 def check_index_tensors(value: Tensor, spatial_shapes: Tensor, level_start_index: Tensor) -> None:

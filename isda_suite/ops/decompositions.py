@@ -7,13 +7,17 @@ level has its own nodes, which need less memory at a time.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .attention_operator import AttentionOperator, asked_for
 from .checks import levels_from_list
-from .reference import Level, PointLevels, reference_backward, reference_forward
+from .ms_deform_attn import OPERATOR as MS_DEFORM_ATTN
+from .ms_deform_attn_fused import OPERATOR as MS_DEFORM_ATTN_FUSED
+from .reference import Level, PointLevels
 
 
 def decomposition_table() -> dict[Any, Callable[..., Any]]:
@@ -24,14 +28,15 @@ def decomposition_table() -> dict[Any, Callable[..., Any]]:
         ``torch.fx.experimental.proxy_tensor.make_fx``. Merge it into another table to keep that
         one's entries too.
     """
-    forward = torch.ops.isda_suite.ms_deform_attn
-    backward = torch.ops.isda_suite.ms_deform_attn_backward
-    return {
-        forward.default: _forward_with_tables,
-        forward.list: _forward_with_list,
-        backward.default: _backward_with_tables,
-        backward.list: _backward_with_list,
-    }
+    table: dict[Any, Callable[..., Any]] = {}
+    for operator in (MS_DEFORM_ATTN, MS_DEFORM_ATTN_FUSED):
+        forward = getattr(torch.ops.isda_suite, operator.name)
+        backward = getattr(torch.ops.isda_suite, f'{operator.name}_backward')
+        table[forward.default] = partial(_forward_with_tables, operator)
+        table[forward.list] = partial(_forward_with_list, operator)
+        table[backward.default] = partial(_backward_with_tables, operator)
+        table[backward.list] = partial(_backward_with_list, operator)
+    return table
 
 
 def _point_levels(
@@ -46,67 +51,45 @@ def _point_levels(
     return [PointLevels(*per_point)]
 
 
-def _in_one_level(locations: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Make (B, Q, M, 1, L*P, 2) and (B, Q, M, 1, L*P) of the operands."""
-    return locations.flatten(3, 4).unsqueeze(3), weights.flatten(3, 4).unsqueeze(3)
-
-
 def _forward_with_tables(
+    operator: AttentionOperator,
     value: Tensor,
     spatial_shapes: Tensor,
     level_start_index: Tensor,
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
+    *operands: Tensor,
 ) -> Tensor:
-    points = attention_weights.shape[4]
+    points = operands[-1].shape[4]
     levels = _point_levels(value, spatial_shapes, level_start_index, points)
-    return reference_forward(value, levels, *_in_one_level(sampling_locations, attention_weights))
+    return operator.forward(value, levels, *operands)
 
 
 def _forward_with_list(
-    value: Tensor,
-    spatial_shapes: list[int],
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
+    operator: AttentionOperator, value: Tensor, spatial_shapes: list[int], *operands: Tensor
 ) -> Tensor:
-    levels = levels_from_list(value, spatial_shapes)
-    return reference_forward(value, levels, sampling_locations, attention_weights)
+    return operator.forward(value, levels_from_list(value, spatial_shapes), *operands)
 
 
 def _backward_with_tables(
+    operator: AttentionOperator,
     grad_output: Tensor,
     value: Tensor,
     spatial_shapes: Tensor,
     level_start_index: Tensor,
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-    output_mask: list[bool],
+    *rest: Any,
 ) -> tuple[Tensor, ...]:
-    points = attention_weights.shape[4]
+    *operands, mask = rest
+    points = operands[-1].shape[4]
     levels = _point_levels(value, spatial_shapes, level_start_index, points)
-    operands = _in_one_level(sampling_locations, attention_weights)
-    grad_value, *rest = reference_backward(grad_output, value, levels, *operands)
-    shapes = (sampling_locations.shape, attention_weights.shape)
-    gradients = (grad_value, *(g.view(shape) for g, shape in zip(rest, shapes, strict=True)))
-    return _asked_for(gradients, value, output_mask)
+    return asked_for(operator.backward(grad_output, value, levels, *operands), value, mask)
 
 
 def _backward_with_list(
+    operator: AttentionOperator,
     grad_output: Tensor,
     value: Tensor,
     spatial_shapes: list[int],
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-    output_mask: list[bool],
+    *rest: Any,
 ) -> tuple[Tensor, ...]:
+    *operands, mask = rest
     levels = levels_from_list(value, spatial_shapes)
-    operands = (sampling_locations, attention_weights)
-    gradients = reference_backward(grad_output, value, levels, *operands)
-    return _asked_for(gradients, value, output_mask)
-
-
-def _asked_for(
-    gradients: tuple[Tensor, ...], value: Tensor, output_mask: list[bool]
-) -> tuple[Tensor, ...]:
-    zipped = zip(gradients, output_mask, strict=True)
-    return tuple(g if asked else value.new_empty(0) for g, asked in zipped)
+    return asked_for(operator.backward(grad_output, value, levels, *operands), value, mask)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from isda_suite.registry import MODELS
 
-from .ms_deform_attn import ms_deform_attn
+from .ms_deform_attn_fused import ms_deform_attn_fused
 
 
 @MODELS.register_module()
@@ -17,8 +17,9 @@ class MultiScaleDeformableAttention(BaseModule):
     """Attend to a few sampled points on every level.
 
     Parameter names, initialisation and arguments are those of
-    ``mmcv.ops.MultiScaleDeformableAttention``, so checkpoints and configs carry over. Sampling
-    locations and attention weights stay in float32 when the rest is 16 bits wide.
+    ``mmcv.ops.MultiScaleDeformableAttention``, so checkpoints and configs carry over. Reference
+    points stay in float32 when the rest is 16 bits wide, and so do the sampling locations and
+    attention weights that :func:`ms_deform_attn_fused` makes of them and the projected queries.
 
     Args:
         embed_dims: Channels of queries and output.
@@ -136,16 +137,23 @@ class MultiScaleDeformableAttention(BaseModule):
         query = query if query_pos is None else query + query_pos
         if not self.batch_first:
             query, value = query.permute(1, 0, 2), value.permute(1, 0, 2)
+        if reference_points.shape[-1] not in (2, 4):
+            raise ValueError(
+                'reference_points: expected a last axis of 2 (x, y) or 4 (x, y, w, h), '
+                f'got shape {tuple(reference_points.shape)}'
+            )
         value = self._project_value(value, key_padding_mask, spatial_shapes)
-        locations = self._sampling_locations(query, reference_points, spatial_shapes)
-        weights = self._attention_weights(query)
-        if not isinstance(spatial_shapes, Tensor):
-            level_start_index = None
-        if value.dtype == torch.float64:
-            locations, weights = locations.double(), weights.double()
-        output = self.output_proj(
-            ms_deform_attn(value, spatial_shapes, level_start_index, locations, weights)
+        b, q, _ = query.shape
+        samples = (b, q, self.num_heads, self.num_levels, self.num_points)
+        output = ms_deform_attn_fused(
+            value,
+            spatial_shapes,
+            level_start_index if isinstance(spatial_shapes, Tensor) else None,
+            reference_points.to(torch.promote_types(value.dtype, torch.float32)),
+            self.sampling_offsets(query).view(*samples, 2),
+            self.attention_weights(query).view(samples),
         )
+        output = self.output_proj(output)
         if not self.batch_first:
             output = output.permute(1, 0, 2)
         return self.dropout(output) + identity
@@ -165,43 +173,3 @@ class MultiScaleDeformableAttention(BaseModule):
         if mask is not None:
             value = value.masked_fill(mask[..., None], 0.0)
         return value.view(b, s, self.num_heads, -1)
-
-    def _attention_weights(self, query: Tensor) -> Tensor:
-        """Softmax over all points of all levels: (B, Q, M, L, P), at least float32."""
-        b, q, _ = query.shape
-        logits = self.attention_weights(query)
-        logits = logits.view(b, q, self.num_heads, self.num_levels * self.num_points)
-        wide = torch.promote_types(logits.dtype, torch.float32)
-        weights = logits.softmax(-1, dtype=wide)
-        return weights.view(b, q, self.num_heads, self.num_levels, self.num_points)
-
-    def _sampling_locations(
-        self, query: Tensor, reference: Tensor, spatial_shapes: Tensor | list[tuple[int, int]]
-    ) -> Tensor:
-        """Reference points plus offsets: (B, Q, M, L, P, 2) as (x, y), at least float32."""
-        b, q, _ = query.shape
-        offsets = self.sampling_offsets(query)
-        wide = torch.promote_types(offsets.dtype, torch.float32)
-        shape = (b, q, self.num_heads, self.num_levels, self.num_points, 2)
-        offsets, reference = offsets.view(shape).to(wide), reference.to(wide)
-        if reference.shape[-1] == 2:
-            sizes_xy = _as_tensor(spatial_shapes, offsets.device).flip(-1)
-            return reference[:, :, None, :, None] + offsets / sizes_xy[:, None]
-        if reference.shape[-1] == 4:
-            boxes = reference[:, :, None, :, None]
-            return boxes[..., :2] + offsets / self.num_points * boxes[..., 2:] * 0.5
-        raise ValueError(
-            'reference_points: expected a last axis of 2 (x, y) or 4 (x, y, w, h), '
-            f'got shape {tuple(reference.shape)}'
-        )
-
-
-def _as_tensor(spatial_shapes: Tensor | list[tuple[int, int]], device: torch.device) -> Tensor:
-    """Make the (L, 2) table; sizes in a list stay variables where PyTorch compiles."""
-    if isinstance(spatial_shapes, Tensor):
-        return spatial_shapes.to(device)
-    if not torch.compiler.is_compiling():
-        return torch.tensor(spatial_shapes, device=device)
-    # torch.tensor would compile the sizes in, once for every size of image.
-    numbers = [torch.full((), n, device=device) for size in spatial_shapes for n in size]
-    return torch.stack(numbers).view(-1, 2)

@@ -6,7 +6,7 @@ import torch
 
 from .library import LIBRARY
 
-OPERATORS = ('deform_conv2d', 'ms_deform_attn')
+OPERATORS = ('deform_conv2d', 'ms_deform_attn', 'ms_deform_attn_fused')
 
 
 def kernel_kind(operator: str, device: str) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .decompositions import decomposition_table
+from .ms_deform_attn_fused_reference import locations_and_weights
 
 PLUGIN = 'trt.plugins::MultiscaleDeformableAttnPlugin_TRT'
 """Domain and type of the node; TensorRT finds a plug-in by the type alone."""
@@ -23,8 +24,9 @@ def export_onnx(program: torch.export.ExportedProgram, plugin: bool = False, **o
 
     Args:
         program: What ``torch.export.export`` gave.
-        plugin: Write ``ms_deform_attn`` as one node for TensorRT's plug-in
-            ``MultiscaleDeformableAttnPlugin_TRT``, rather than as standard operators.
+        plugin: Write the sampling of ``ms_deform_attn`` and ``ms_deform_attn_fused`` as one node
+            for TensorRT's plug-in ``MultiscaleDeformableAttnPlugin_TRT``, rather than as standard
+            operators; softmax and locations of the fused one are standard operators then.
         **options: Passed to ``torch.onnx.export``.
 
     Returns:
@@ -50,7 +52,13 @@ def export_onnx(program: torch.export.ExportedProgram, plugin: bool = False, **o
 
 def _plugin_table() -> dict[Any, Callable[..., Any]]:
     forward = torch.ops.isda_suite.ms_deform_attn
-    return {forward.default: _plugin_with_tables, forward.list: _plugin_with_list}
+    fused = torch.ops.isda_suite.ms_deform_attn_fused
+    return {
+        forward.default: _plugin_with_tables,
+        forward.list: _plugin_with_list,
+        fused.default: _fused_plugin_with_tables,
+        fused.list: _fused_plugin_with_list,
+    }
 
 
 def _plugin_with_tables(
@@ -77,15 +85,27 @@ def _plugin_with_tables(
     return output.reshape(b, q, m * c).to(value.dtype)
 
 
-def _plugin_with_list(
-    value: Tensor,
-    spatial_shapes: Sequence[int],
-    sampling_locations: Tensor,
-    attention_weights: Tensor,
-) -> Tensor:
+def _tables(value: Tensor, spatial_shapes: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Make tables of a list of sizes."""
     # Not torch.tensor: sizes may be symbolic, and it leaves an operation in place in the graph.
     numbers = [torch.full((), n, dtype=torch.int64, device=value.device) for n in spatial_shapes]
     shapes = torch.stack(numbers).view(-1, 2)
     areas = shapes.prod(1)
-    starts = areas.cumsum(0) - areas
-    return _plugin_with_tables(value, shapes, starts, sampling_locations, attention_weights)
+    return shapes, areas.cumsum(0) - areas
+
+
+def _plugin_with_list(value: Tensor, spatial_shapes: Sequence[int], *points: Tensor) -> Tensor:
+    return _plugin_with_tables(value, *_tables(value, spatial_shapes), *points)
+
+
+def _fused_plugin_with_tables(
+    value: Tensor, spatial_shapes: Tensor, level_start_index: Tensor, *operands: Tensor
+) -> Tensor:
+    points = locations_and_weights(value, spatial_shapes, *operands)
+    return _plugin_with_tables(value, spatial_shapes, level_start_index, *points)
+
+
+def _fused_plugin_with_list(
+    value: Tensor, spatial_shapes: Sequence[int], *operands: Tensor
+) -> Tensor:
+    return _fused_plugin_with_tables(value, *_tables(value, spatial_shapes), *operands)

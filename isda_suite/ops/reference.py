@@ -9,7 +9,7 @@ Axes: B images, S = sum of H·W over levels, M heads, C channels of a head, Q qu
 P points.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -44,27 +44,143 @@ class PointLevels(NamedTuple):
         return False
 
 
-def _find_points(
-    locations: Tensor, level: Level | PointLevels, rows: int
-) -> tuple[Neighbours, Tensor]:
-    """Locate the neighbours of (B, Q, M, P, 2) locations given as (x, y) in level sizes.
-
-    Returns:
-        The neighbours, and their (4, B, Q, M, P) rows of the values flattened to (B*S*M, C).
-    """
-    b, _, m, _, _ = locations.shape
-    x = locations[..., 0] * level.width - 0.5
-    y = locations[..., 1] * level.height - 0.5
-    points = find_neighbours(x, y, level.height, level.width)
-    batch = torch.arange(b, device=x.device).view(b, 1, 1, 1)
-    head = torch.arange(m, device=x.device).view(1, 1, m, 1)
-    row = torch.where(points.valid, level.start + points.pixel, 0)
-    return points, (batch * rows + row) * m + head
-
-
 def arithmetic_dtype(value: Tensor) -> torch.dtype:
     """Return the dtype computed in: float64 for float64, else float32."""
     return torch.float64 if value.dtype == torch.float64 else torch.float32
+
+
+def part_of(level: Level | PointLevels, i: int) -> slice:
+    """Return the levels of the operands that the i-th entry of a list of levels stands for."""
+    return slice(None) if isinstance(level, PointLevels) else slice(i, i + 1)
+
+
+def size_of(
+    level: Level | PointLevels, points_shape: tuple[int, ...]
+) -> tuple[int | Tensor, int | Tensor]:
+    """Return height and width, to broadcast against (B, Q, M, levels, P).
+
+    Args:
+        level: An entry of a list of levels.
+        points_shape: (B, Q, M, L, P).
+    """
+    if isinstance(level, PointLevels):
+        shape = points_shape[3:]
+        return level.height.view(shape), level.width.view(shape)
+    return level.height, level.width
+
+
+class Samples(NamedTuple):
+    """Points of one entry of a list of levels; (B, Q, M, levels, P) each."""
+
+    x: Tensor  # in pixels; the centre of the first one is 0
+    y: Tensor
+    weight: Tensor
+
+    def side_by_side(self) -> 'Samples':
+        """Make (B, Q, M, levels * P) of them."""
+        return Samples(*(tensor.flatten(3) for tensor in self))
+
+
+def _find_rows(points: Neighbours, level: Level | PointLevels, value: Tensor) -> Tensor:
+    """Return the (4, B, Q, M, P) rows of the neighbours in the values flattened to (B*S*M, C)."""
+    b, s, m, _ = value.shape
+    batch = torch.arange(b, device=value.device).view(b, 1, 1, 1)
+    head = torch.arange(m, device=value.device).view(1, 1, m, 1)
+    row = torch.where(points.valid, level.start + points.pixel, 0)
+    return (batch * s + row) * m + head
+
+
+def sample(
+    value: Tensor, queries: int, levels: Sequence[Level | PointLevels], points: Iterable[Samples]
+) -> Tensor:
+    """Add up the samples of all levels, weighted.
+
+    Args:
+        value: (B, S, M, C).
+        queries: Q.
+        levels: levels inside the S rows of ``value``.
+        points: those of every entry of ``levels``.
+
+    Returns:
+        (B, Q, M*C) in the dtype of ``value``.
+    """
+    b, s, m, c = value.shape
+    flat = value.reshape(b * s * m, c).to(arithmetic_dtype(value))
+    output = flat.new_zeros((b, queries, m, c))
+    for level, place in zip(levels, points, strict=True):
+        if level.is_empty:
+            continue
+        x, y, attention = place.side_by_side()
+        found = find_neighbours(x, y, level.height, level.width)
+        weight = attention * found.weight
+        weight = torch.where(found.valid, weight, torch.zeros_like(weight))
+        rows = _find_rows(found, level, value)
+        output = output + (weight.unsqueeze(-1) * gather(flat, rows, found.valid)).sum(dim=(0, 4))
+    return output.reshape(b, queries, m * c).to(value.dtype)
+
+
+def differentiate_samples(
+    grad_output: Tensor,
+    value: Tensor,
+    levels: Sequence[Level | PointLevels],
+    points: Iterable[Samples],
+) -> tuple[Tensor, list[Samples]]:
+    """Compute the gradients of ``sum(grad_output * sample(...))``.
+
+    Args:
+        grad_output: (B, Q, M*C).
+        value: (B, S, M, C).
+        levels: levels inside the S rows of ``value``.
+        points: those of every entry of ``levels``.
+
+    Returns:
+        The gradient of ``value`` in its dtype, and those of the points of every entry.
+    """
+    b, s, m, c = value.shape
+    dtype = arithmetic_dtype(value)
+    flat = value.reshape(b * s * m, c).to(dtype)
+    upstream = grad_output.to(dtype).reshape(b, grad_output.shape[1], m, 1, c)
+    grad_flat = torch.zeros_like(flat)
+    gradients = []
+    for level, place in zip(levels, points, strict=True):
+        if level.is_empty:
+            gradients.append(Samples(*(torch.zeros_like(place.weight) for _ in range(3))))
+            continue
+        x, y, attention = place.side_by_side()
+        found = find_neighbours(x, y, level.height, level.width)
+        weight = attention * found.weight
+        weight = torch.where(found.valid, weight, torch.zeros_like(weight))
+        spread = torch.where(found.valid.unsqueeze(-1), weight.unsqueeze(-1) * upstream, 0.0)
+        rows = _find_rows(found, level, value)
+        grad_flat = grad_flat.index_add(0, rows.flatten(), spread.flatten(0, -2))
+        d = (gather(flat, rows, found.valid) * upstream).sum(-1)
+        d = torch.where(found.valid, d, torch.zeros_like(d))
+        along = _point_gradients(d, found, attention)
+        gradients.append(Samples(*(g.reshape(place.weight.shape) for g in along)))
+    return grad_flat.view(b, s, m, c).to(value.dtype), gradients
+
+
+def _point_gradients(d: Tensor, points: Neighbours, attention: Tensor) -> Samples:
+    """Gradients of points from the dot products of the upstream gradient with the neighbours."""
+    d00, d01, d10, d11 = d.unbind(0)
+    fx, fy = points.fx, points.fy
+    inside = points.valid.any(0)
+    x = attention * ((1 - fy) * (d01 - d00) + fy * (d11 - d10))
+    y = attention * ((1 - fx) * (d10 - d00) + fx * (d11 - d01))
+    weight = (1 - fy) * ((1 - fx) * d00 + fx * d01) + fy * ((1 - fx) * d10 + fx * d11)
+    return Samples(*(torch.where(inside, g, torch.zeros_like(g)) for g in (x, y, weight)))
+
+
+def _samples(
+    value: Tensor, levels: Sequence[Level | PointLevels], locations: Tensor, weights: Tensor
+) -> Iterator[Samples]:
+    """Points of every entry of ``levels``, from locations given in sizes of the levels."""
+    dtype = arithmetic_dtype(value)
+    for i, level in enumerate(levels):
+        part = (slice(None),) * 3 + (part_of(level, i),)
+        height, width = size_of(level, weights.shape)
+        place, weight = locations[part].to(dtype), weights[part].to(dtype)
+        yield Samples(place[..., 0] * width - 0.5, place[..., 1] * height - 0.5, weight)
 
 
 def reference_forward(
@@ -77,7 +193,7 @@ def reference_forward(
 
     Args:
         value: (B, S, M, C).
-        levels: L levels inside the S rows of ``value``.
+        levels: L levels inside the S rows of ``value``, or one entry for the points of all.
         sampling_locations: (B, Q, M, L, P, 2) as (x, y), 0..1 across the level.
         attention_weights: (B, Q, M, L, P), used as given.
 
@@ -86,20 +202,8 @@ def reference_forward(
 
     Source: Deformable DETR (arXiv:2010.04159), equation 3.
     """
-    b, s, m, c = value.shape
-    q = sampling_locations.shape[1]
-    dtype = arithmetic_dtype(value)
-    flat = value.reshape(b * s * m, c).to(dtype)
-    locations, attention = sampling_locations.to(dtype), attention_weights.to(dtype)
-    output = flat.new_zeros((b, q, m, c))
-    for i, level in enumerate(levels):
-        if level.is_empty:
-            continue
-        points, rows = _find_points(locations[:, :, :, i], level, s)
-        weight = attention[:, :, :, i] * points.weight
-        weight = torch.where(points.valid, weight, torch.zeros_like(weight))
-        output = output + (weight.unsqueeze(-1) * gather(flat, rows, points.valid)).sum(dim=(0, 4))
-    return output.reshape(b, q, m * c).to(value.dtype)
+    points = _samples(value, levels, sampling_locations, attention_weights)
+    return sample(value, sampling_locations.shape[1], levels, points)
 
 
 def reference_backward(
@@ -116,60 +220,28 @@ def reference_backward(
     Args:
         grad_output: (B, Q, M*C).
         value: (B, S, M, C).
-        levels: L levels inside the S rows of ``value``.
+        levels: L levels inside the S rows of ``value``, or one entry for the points of all.
         sampling_locations: (B, Q, M, L, P, 2) as (x, y).
         attention_weights: (B, Q, M, L, P).
 
     Returns:
         Gradients of ``value``, ``sampling_locations`` and ``attention_weights`` in their dtypes.
     """
-    b, s, m, c = value.shape
-    q = sampling_locations.shape[1]
-    dtype = arithmetic_dtype(value)
-    flat = value.reshape(b * s * m, c).to(dtype)
-    locations, attention = sampling_locations.to(dtype), attention_weights.to(dtype)
-    upstream = grad_output.to(dtype).reshape(b, q, m, 1, c)
-    grad_flat = torch.zeros_like(flat)
+    points = _samples(value, levels, sampling_locations, attention_weights)
+    grad_value, along = differentiate_samples(grad_output, value, levels, points)
     if not levels:
-        return (
-            torch.zeros_like(value, memory_format=torch.contiguous_format),
-            torch.zeros_like(sampling_locations, memory_format=torch.contiguous_format),
-            torch.zeros_like(attention_weights, memory_format=torch.contiguous_format),
-        )
-    nothing = torch.zeros_like(attention[:, :, :, 0])
-    grad_locations, grad_attention = [], []
-    for i, level in enumerate(levels):
-        if level.is_empty:
-            grad_locations.append(torch.stack([nothing, nothing], -1))
-            grad_attention.append(nothing)
-            continue
-        points, rows = _find_points(locations[:, :, :, i], level, s)
-        weight = attention[:, :, :, i] * points.weight
-        weight = torch.where(points.valid, weight, torch.zeros_like(weight))
-        spread = torch.where(points.valid.unsqueeze(-1), weight.unsqueeze(-1) * upstream, 0.0)
-        grad_flat = grad_flat.index_add(0, rows.flatten(), spread.flatten(0, -2))
-        d = (gather(flat, rows, points.valid) * upstream).sum(-1)
-        d = torch.where(points.valid, d, torch.zeros_like(d))
-        along_xy, along_weight = _point_gradients(d, points, attention[:, :, :, i], level)
-        grad_locations.append(along_xy)
-        grad_attention.append(along_weight)
+        return grad_value, zeros_like(sampling_locations), zeros_like(attention_weights)
+    grad_locations = []
+    for level, g in zip(levels, along, strict=True):
+        height, width = size_of(level, attention_weights.shape)
+        grad_locations.append(torch.stack([g.x * width, g.y * height], -1))
     return (
-        grad_flat.view(b, s, m, c).to(value.dtype),
-        torch.stack(grad_locations, 3).to(sampling_locations.dtype),
-        torch.stack(grad_attention, 3).to(attention_weights.dtype),
+        grad_value,
+        torch.cat(grad_locations, 3).to(sampling_locations.dtype),
+        torch.cat([g.weight for g in along], 3).to(attention_weights.dtype),
     )
 
 
-def _point_gradients(
-    d: Tensor, points: Neighbours, attention: Tensor, level: Level | PointLevels
-) -> tuple[Tensor, Tensor]:
-    """Gradients of one level's locations and weights from the dot products with the neighbours."""
-    d00, d01, d10, d11 = d.unbind(0)
-    fx, fy = points.fx, points.fy
-    inside = points.valid.any(0)
-    along_x = attention * level.width * ((1 - fy) * (d01 - d00) + fy * (d11 - d10))
-    along_y = attention * level.height * ((1 - fx) * (d10 - d00) + fx * (d11 - d01))
-    weight = (1 - fy) * ((1 - fx) * d00 + fx * d01) + fy * ((1 - fx) * d10 + fx * d11)
-    zero = torch.zeros_like(weight)
-    xy = torch.stack([torch.where(inside, g, zero) for g in (along_x, along_y)], -1)
-    return xy, torch.where(inside, weight, zero)
+def zeros_like(tensor: Tensor) -> Tensor:
+    """Return zeros in the shape of a tensor, contiguous as every gradient."""
+    return torch.zeros_like(tensor, memory_format=torch.contiguous_format)

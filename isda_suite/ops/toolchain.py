@@ -34,8 +34,22 @@ CPU_SOURCES = (
     'ms_deform_attn/cpu_avx2.cpp',
     'ms_deform_attn/cpu_avx512.cpp',
     'ms_deform_attn/cuda_body_on_host.cpp',
+    'ms_deform_attn_fused/checks.cpp',
+    'ms_deform_attn_fused/cpu.cpp',
+    'ms_deform_attn_fused/cpu_generic.cpp',
+    'ms_deform_attn_fused/cpu_avx2.cpp',
+    'ms_deform_attn_fused/cpu_avx512.cpp',
+    'ms_deform_attn_fused/cuda_body_on_host.cpp',
 )
-CUDA_SOURCES = ('ms_deform_attn/cuda.cpp', 'ms_deform_attn/cuda_kernel.cu')
+CUDA_SOURCES = (
+    'ms_deform_attn/cuda.cpp',
+    'ms_deform_attn/cuda_forward_kernel.cu',
+    'ms_deform_attn/cuda_backward_kernel.cu',
+    'ms_deform_attn/cuda_levels.cpp',
+    'ms_deform_attn_fused/cuda.cpp',
+    'ms_deform_attn_fused/cuda_forward_kernel.cu',
+    'ms_deform_attn_fused/cuda_backward_kernel.cu',
+)
 
 
 @dataclass(frozen=True)

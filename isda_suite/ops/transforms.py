@@ -1,19 +1,35 @@
-"""``torch.func`` on ``ms_deform_attn``: vmap, and derivatives inside of transforms.
+"""``torch.func`` on the operators: vmap, and derivatives inside of transforms.
 
-Both operators treat images alone, so the N*B images of N examples go through one call. An operand
-that is not mapped is repeated for every example; the levels are the same for all images, so they
-cannot be mapped.
+The operators of deformable attention treat images alone, so the N*B images of N examples go through
+one call. An operand that is not mapped is repeated for every example; the levels are the same for
+all images, so they cannot be mapped.
 
 Axes: N examples of vmap, B images of an example.
 """
 
 from collections.abc import Callable
+from itertools import repeat
 from typing import Any
 
 import torch
 from torch import Tensor
 
 _TABLES = ('spatial_shapes', 'level_start_index')
+
+
+def split_arguments(args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...], tuple[Any, ...]]:
+    """Split those of an operator of deformable attention, or what stands for each of them.
+
+    Returns:
+        The value, the levels (one list or two tables), and the operands behind them.
+    """
+    end = 1 + _count_levels(args)
+    return args[0], args[1:end], args[end:]
+
+
+def _count_levels(args: tuple[Any, ...]) -> int:
+    """How many arguments describe the levels: two tables, or one list of sizes."""
+    return 2 if isinstance(args[1], Tensor) else 1
 
 
 def _refuse_mapped_tables(tables: tuple[Any, ...], in_dims: tuple[Any, ...]) -> None:
@@ -86,20 +102,16 @@ def map_forward(
         *args: Those of the operator, with one list or two tables in the middle.
 
     Returns:
-        (N, B, Q, M*C), and the axis of N.
+        (N, B, ...), and the axis of N.
 
     Raises:
         ValueError: if a table of levels is mapped.
     """
     n = info.batch_size
-    value, *tables, locations, weights = args
-    _refuse_mapped_tables(tuple(tables), in_dims[1:-2])
-    output = call(
-        fold(value, in_dims[0], n),
-        *tables,
-        fold(locations, in_dims[-2], n),
-        fold(weights, in_dims[-1], n),
-    )
+    end = 1 + _count_levels(args)
+    _refuse_mapped_tables(args[1:end], in_dims[1:end])
+    operands = map(fold, args[end:], in_dims[end:], repeat(n))
+    output = call(fold(args[0], in_dims[0], n), *args[1:end], *operands)
     return unfold(output, n), 0
 
 
@@ -121,16 +133,11 @@ def map_backward(
         ValueError: if a table of levels is mapped.
     """
     n = info.batch_size
-    grad_output, value, *tables, locations, weights, mask = args
-    _refuse_mapped_tables(tuple(tables), in_dims[2:-3])
-    gradients = call(
-        fold(grad_output, in_dims[0], n),
-        fold(value, in_dims[1], n),
-        *tables,
-        fold(locations, in_dims[-3], n),
-        fold(weights, in_dims[-2], n),
-        mask,
-    )
+    mask, end = args[-1], 2 + _count_levels(args[1:])
+    _refuse_mapped_tables(args[2:end], in_dims[2:end])
+    inputs = map(fold, args[:2], in_dims[:2], repeat(n))
+    operands = map(fold, args[end:-1], in_dims[end:-1], repeat(n))
+    gradients = call(*inputs, *args[2:end], *operands, mask)
     split = tuple(unfold(g, n) if m else g for g, m in zip(gradients, mask, strict=True))
     return split, tuple(0 if m else None for m in mask)
 

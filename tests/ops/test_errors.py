@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from isda_suite.ops import ms_deform_attn
-from isda_suite.ops.ms_deform_attn import _backward_reference, _forward_reference
+from isda_suite.ops.ms_deform_attn import OPERATOR
 from tests.ops.operands import grad_like_output, make_operands
 
 # B=2, S=48, M=3, C=5, Q=6, L=3, P=4
@@ -70,7 +70,7 @@ WRONG = {
 
 
 def _calls(operands):
-    yield 'reference', lambda: _forward_reference(*operands)
+    yield 'reference', lambda: OPERATOR.forward_reference(*operands)
     if operands.sampling_locations.device.type == 'meta':
         return  # mixed devices reach no compiled kernel: the dispatcher picks the fake one
     yield 'operator', lambda: ms_deform_attn(*operands)
@@ -95,7 +95,7 @@ def test_message_names_the_operand(message):
 )
 def test_message_for_a_list_of_sizes(flat, message):
     locations, weights = GOOD.sampling_locations[:, :, :, :2], GOOD.attention_weights[:, :, :, :2]
-    for call in (torch.ops.isda_suite.ms_deform_attn.list, _forward_reference):
+    for call in (torch.ops.isda_suite.ms_deform_attn.list, OPERATOR.forward_reference):
         with pytest.raises(ValueError) as caught:
             call(GOOD.value, flat, locations, weights)
         assert str(caught.value) == message
@@ -114,7 +114,7 @@ def test_a_list_of_sizes_takes_no_start_index():
     ],
 )
 def test_message_for_the_upstream_gradient(grad, message):
-    for call in (torch.ops.isda_suite.ms_deform_attn_backward, _backward_reference):
+    for call in (torch.ops.isda_suite.ms_deform_attn_backward, OPERATOR.backward_reference):
         with pytest.raises((ValueError, TypeError)) as caught:
             call(grad, *GOOD, [True, True, True])
         assert str(caught.value) == message
@@ -128,5 +128,5 @@ def test_int32_tables_are_accepted():
 
 
 def test_good_operands_pass_every_check():
-    _forward_reference(*GOOD)
-    _backward_reference(grad_like_output(GOOD), *GOOD, [True, True, True])
+    OPERATOR.forward_reference(*GOOD)
+    OPERATOR.backward_reference(grad_like_output(GOOD), *GOOD, [True, True, True])

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from isda_suite.ops.information import OPERATORS
 from isda_suite.ops.library import LIBRARY, read_record
 from tests.ops.operands import needs_library
 
@@ -23,7 +24,9 @@ assert torch.equal(out, ms_deform_attn(value, [(2, 2)], None, locations, weights
 compiled = torch.compile(lambda v: ms_deform_attn(v, [(2, 2)], None, locations, weights),
                          backend='aot_eager', fullgraph=True)
 assert torch.equal(compiled(value), out)
-from isda_suite.ops import deform_conv2d
+from isda_suite.ops import deform_conv2d, ms_deform_attn_fused
+points = torch.full((1, 1, 1, 2), 0.5), torch.zeros(1, 1, 1, 1, 1, 2), torch.zeros(1, 1, 1, 1, 1)
+assert torch.equal(ms_deform_attn_fused(value, [(2, 2)], None, *points), out)
 image, weight = torch.ones(1, 1, 2, 2, requires_grad=True), torch.ones(1, 1, 1, 1)
 out = deform_conv2d(image, torch.zeros(1, 2, 2, 2), None, weight)
 out.sum().backward()
@@ -77,15 +80,15 @@ def test_another_torch_falls_back_works_and_says_so_once(tmp_path):
     report = json.loads(done.stdout)
     assert report['library'] is None and 'was built for torch' in report['reason']
     reference = {'cpu': 'reference', 'cuda': 'reference'}
-    assert report['ops'] == {'deform_conv2d': reference, 'ms_deform_attn': reference}
+    assert report['ops'] == dict.fromkeys(OPERATORS, reference)
 
 
 @needs_library
 def test_a_library_of_older_sources_falls_back(tmp_path):
     path = tmp_path / 'library.so'
     content = LIBRARY.path.read_bytes()
-    assert b'"schemas": 2' in content
-    path.write_bytes(content.replace(b'"schemas": 2', b'"schemas": 1'))
+    assert b'"schemas": 3' in content
+    path.write_bytes(content.replace(b'"schemas": 3', b'"schemas": 2'))
     done = _run(path)
     assert done.returncode == 0, done.stderr
     assert 'was built from other sources, with other operators' in done.stderr
@@ -140,8 +143,7 @@ def test_the_command_reports_every_backend():
     )
     assert done.returncode == 0, done.stderr
     for word in (
-        'ms_deform_attn',
-        'deform_conv2d',
+        *OPERATORS,
         'cpu',
         'cuda',
         'library',

@@ -103,19 +103,20 @@ def test_sixteen_bits_and_double_stay_close(mode):
     assert error < (1e-5 if mode == 'float64' else 0.03)
 
 
-def test_locations_are_float32_under_autocast(monkeypatch):
+def test_reference_points_are_float32_under_autocast(monkeypatch):
+    """The raw projections may be 16 bits wide: the operator computes locations in 32."""
     ours, _ = _both()
     seen = []
-    operator = deformable_attention.ms_deform_attn
+    operator = deformable_attention.ms_deform_attn_fused
 
-    def watch(value, shapes, starts, locations, weights):
-        seen.append([value.dtype, locations.dtype, weights.dtype])
-        return operator(value, shapes, starts, locations, weights)
+    def watch(value, shapes, starts, *points):
+        seen.append([value.dtype, *(tensor.dtype for tensor in points)])
+        return operator(value, shapes, starts, *points)
 
-    monkeypatch.setattr(deformable_attention, 'ms_deform_attn', watch)
+    monkeypatch.setattr(deformable_attention, 'ms_deform_attn_fused', watch)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         ours(**_inputs())
-    assert seen == [[torch.bfloat16, torch.float32, torch.float32]]
+    assert seen == [[torch.bfloat16, torch.float32, torch.bfloat16, torch.bfloat16]]
 
 
 def test_it_is_in_the_registry():

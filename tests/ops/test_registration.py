@@ -9,7 +9,7 @@ import torch._inductor.config
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from isda_suite.ops import MultiScaleDeformableAttention, ms_deform_attn
-from isda_suite.ops.ms_deform_attn import SCHEMAS
+from isda_suite.ops.ms_deform_attn import OPERATOR
 from tests.ops.operands import grad_like_output, make_operands, needs_library
 
 
@@ -41,11 +41,12 @@ def test_opcheck(name):
 
 
 @needs_library
-@pytest.mark.parametrize('name', SCHEMAS)
+@pytest.mark.parametrize('name', OPERATOR.schemas)
 def test_schemas_of_library_and_fallback_are_the_same(name):
     packet, _, overload = name.partition('.')
     operator = getattr(getattr(torch.ops.isda_suite, packet), overload or 'default')
-    assert str(operator._schema) == str(torch._C.parse_schema(f'isda_suite::{name}{SCHEMAS[name]}'))
+    schema = torch._C.parse_schema(f'isda_suite::{name}{OPERATOR.schemas[name]}')
+    assert str(operator._schema) == str(schema)
 
 
 def test_meta_tensors_give_the_shape():

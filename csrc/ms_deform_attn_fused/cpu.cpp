@@ -1,0 +1,142 @@
+// The operators on CPU tensors: one parallel region around the kernels of the chosen variant.
+#include <ATen/ops/empty.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "../cpu_isa.h"
+#include "../ms_deform_attn/owned_table.h"
+#include "../parallel.h"
+#include "checks.h"
+#include "cpu_kernels.h"
+
+namespace isda {
+namespace msda_fused {
+namespace {
+
+using msda::Level;
+
+constexpr int64_t kPadding = 64;  // numbers between the workspaces of two threads
+
+// Nanoseconds of one pass over all points: about 7 for one point of 32 channels.
+double pass_time(const msda::Sizes& s) {
+  const double points = static_cast<double>(s.images) * s.queries * s.heads * s.levels * s.points;
+  return points * (3.0 + s.channels / 8.0);
+}
+
+// One workspace for every thread.
+class Workspaces {
+ public:
+  Workspaces(const at::Tensor& value, const msda::Sizes& s, int64_t threads) {
+    const int64_t units = (s.levels * s.points + kWorkspaceUnit - 1) / kWorkspaceUnit;
+    each_ = kWorkspaceRows * kWorkspaceUnit * units + kPadding;
+    const bool is_double = value.scalar_type() == at::kDouble;
+    all_ =
+        at::empty({threads * each_}, value.options().dtype(is_double ? at::kDouble : at::kFloat));
+  }
+  void* of(const Member& member) const {
+    return static_cast<char*>(all_.mutable_data_ptr()) +
+           member.index * each_ * int64_t(all_.element_size());
+  }
+
+ private:
+  int64_t each_;
+  at::Tensor all_;
+};
+
+at::Tensor forward(const at::Tensor& value, const std::vector<Level>& levels,
+                   const at::Tensor& reference_points, const at::Tensor& offsets,
+                   const at::Tensor& logits) {
+  const int64_t level_count = static_cast<int64_t>(levels.size());
+  Operands operands = prepare(value, level_count, reference_points, offsets, logits);
+  at::Tensor output = allocate_output(operands);
+  if (!operands.has_work()) return output;
+  const ForwardArgs& args = operands.args;
+  const CpuKernels& kernels = ISDA_OF_CHOSEN_ISA(cpu_kernels);
+  const int64_t threads = threads_for(pass_time(args.sizes));
+  const Workspaces workspaces(value, args.sizes, threads);
+  msda::with_table(levels, args, [&](const void* table) {
+    run_team(threads, [&](const Member& member) {
+      member.share(args.sizes.images * args.sizes.queries, [&](auto... pairs) {
+        kernels.forward(args, table, workspaces.of(member), pairs...);
+      });
+    });
+  });
+  return output;
+}
+
+Gradients backward(const at::Tensor& grad_output, const at::Tensor& value,
+                   const std::vector<Level>& levels, const at::Tensor& reference_points,
+                   const at::Tensor& offsets, const at::Tensor& logits,
+                   std::array<bool, 4> output_mask) {
+  const int64_t level_count = static_cast<int64_t>(levels.size());
+  const Operands operands = prepare(value, level_count, reference_points, offsets, logits);
+  const GradientOperands gradients = allocate_gradients(operands, grad_output, output_mask);
+  const bool wanted = std::find(output_mask.begin(), output_mask.end(), true) != output_mask.end();
+  if (!operands.has_work() || !wanted) return gradients.results(value);
+  const BackwardArgs& args = gradients.args;
+  const msda::Sizes& s = args.forward.sizes;
+  const CpuKernels& kernels = ISDA_OF_CHOSEN_ISA(cpu_kernels);
+  const int64_t threads = threads_for(3 * pass_time(s));
+  const Workspaces workspaces(value, s, threads);
+  msda::with_table(levels, args.forward, [&](const void* table) {
+    run_team(threads, [&](const Member& member) {
+      member.share(s.images * s.heads, [&](auto... heads) {
+        kernels.backward(args, table, workspaces.of(member), heads...);
+      });
+      if (args.reference_sums == nullptr) return;
+      member.wait();
+      member.share(s.images * s.queries,
+                   [&](auto... pairs) { kernels.finish_references(args, pairs...); });
+    });
+  });
+  return gradients.results(value);
+}
+
+at::Tensor ms_deform_attn_fused_cpu(const at::Tensor& value, const at::Tensor& spatial_shapes,
+                                    const at::Tensor& level_start_index,
+                                    const at::Tensor& reference_points, const at::Tensor& offsets,
+                                    const at::Tensor& logits) {
+  msda::check_index_tensors(value, spatial_shapes, level_start_index);
+  const auto levels = msda::read_levels(value, spatial_shapes, level_start_index);
+  return forward(value, levels, reference_points, offsets, logits);
+}
+
+at::Tensor ms_deform_attn_fused_list_cpu(const at::Tensor& value, at::IntArrayRef spatial_shapes,
+                                         const at::Tensor& reference_points,
+                                         const at::Tensor& offsets, const at::Tensor& logits) {
+  const auto levels = msda::read_levels(value, spatial_shapes);
+  return forward(value, levels, reference_points, offsets, logits);
+}
+
+Gradients ms_deform_attn_fused_backward_cpu(const at::Tensor& grad_output, const at::Tensor& value,
+                                            const at::Tensor& spatial_shapes,
+                                            const at::Tensor& level_start_index,
+                                            const at::Tensor& reference_points,
+                                            const at::Tensor& offsets, const at::Tensor& logits,
+                                            std::array<bool, 4> output_mask) {
+  msda::check_index_tensors(value, spatial_shapes, level_start_index);
+  const auto levels = msda::read_levels(value, spatial_shapes, level_start_index);
+  return backward(grad_output, value, levels, reference_points, offsets, logits, output_mask);
+}
+
+Gradients ms_deform_attn_fused_backward_list_cpu(
+    const at::Tensor& grad_output, const at::Tensor& value, at::IntArrayRef spatial_shapes,
+    const at::Tensor& reference_points, const at::Tensor& offsets, const at::Tensor& logits,
+    std::array<bool, 4> output_mask) {
+  const auto levels = msda::read_levels(value, spatial_shapes);
+  return backward(grad_output, value, levels, reference_points, offsets, logits, output_mask);
+}
+
+}  // namespace
+
+TORCH_LIBRARY_IMPL(isda_suite, CPU, m) {
+  m.impl("ms_deform_attn_fused", &ms_deform_attn_fused_cpu);
+  m.impl("ms_deform_attn_fused.list", &ms_deform_attn_fused_list_cpu);
+  m.impl("ms_deform_attn_fused_backward", &ms_deform_attn_fused_backward_cpu);
+  m.impl("ms_deform_attn_fused_backward.list", &ms_deform_attn_fused_backward_list_cpu);
+}
+
+}  // namespace msda_fused
+}  // namespace isda
