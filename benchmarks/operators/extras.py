@@ -1,0 +1,131 @@
+"""What is not one case beside its anchors: two threads, AVX2, the time to import and to build."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .cases import CASES, Case, ConvolutionCase
+from .clocks import Call, peak_memory_mb, time_on_cpu
+from .implementations import OURS, find
+from .measure import Row, Settings, bind
+
+_SCRIPT = Path(__file__).resolve().parent.parent / 'ops.py'
+_IMPORTS = 7  # processes of each kind
+_IMPORT = """
+import importlib, sys, time, types, warnings
+import torch
+warnings.simplefilter('ignore')
+package = types.ModuleType('isda_suite.ops')  # without the modules, which load mmengine
+package.__path__ = [importlib.import_module('isda_suite').__path__[0] + '/ops']
+sys.modules['isda_suite.ops'] = package
+start = time.perf_counter()
+importlib.import_module('isda_suite.ops.library')
+print(time.perf_counter() - start)
+"""
+
+
+def two_threads(settings: Settings) -> Iterator[Row]:
+    """Measure ours with two threads beside one, in wall time.
+
+    Convolutions of fewer than 128 channels have too little to share.
+    """
+    for name, case in CASES.items():
+        if isinstance(case, ConvolutionCase) and case.channels < 128:
+            continue
+        if OURS not in find(case, 'cpu')[0]:
+            continue
+        for backward in (False, True):
+            yield _two_threads(name, case, backward, settings)
+    torch.set_num_threads(settings.threads)
+
+
+def _two_threads(name: str, case: Case, backward: bool, settings: Settings) -> Row:
+    ours = find(case, 'cpu')[0][OURS]
+    operands = case.make('local', getattr(torch, settings.dtype))
+    call = bind(ours, operands, case, backward, settings)
+
+    def on(threads: int) -> Call:
+        def run() -> Any:
+            torch.set_num_threads(threads)
+            return call()
+
+        return run
+
+    calls = {f'{OURS}, 1 thread': on(1), OURS: on(2)}
+    for run in calls.values():
+        run()
+    peak = peak_memory_mb(calls[OURS], 'cpu')
+    timings = time_on_cpu(calls)
+    (one, _), (two, _) = (timing.medians() for timing in timings.values())
+    return {
+        'case': name,
+        'pass': 'fwd+bwd' if backward else 'fwd',
+        'sampling': 'local',
+        'implementation': OURS,
+        'device': 'cpu',
+        'dtype': settings.dtype,
+        'threads': 2,
+        'isa': settings.isa,
+        'clock': 'wall',
+        'median_ms': two,
+        'min_ms': timings[OURS].minima()[0],
+        'peak_mb': peak,
+        'ratio': {f'{OURS}, 1 thread': one / two},
+        'calls': len(timings[OURS].wall),
+    }
+
+
+def avx2() -> list[Row]:
+    """Measure the encoder with our AVX2 kernels, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, 'rows.json')
+        arguments = ['--case', 'msda_encoder', '--sampling', 'local', '--isa', 'avx2']
+        subprocess.run(
+            [sys.executable, _SCRIPT, *arguments, '--json', out],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        return json.loads(out.read_text())['rows']
+
+
+def import_ms() -> float:
+    """Return the time that finding and loading the compiled library adds to an import.
+
+    The difference of medians with it and with none, torch being there already.
+    """
+    seconds: dict[str, list[float]] = {'with': [], 'without': []}
+    root = str(_SCRIPT.parent.parent)
+    for _ in range(_IMPORTS):
+        for kind, found in seconds.items():
+            environment = {**os.environ, 'PYTHONPATH': root}
+            if kind == 'without':
+                environment['ISDA_OPS_LIBRARY'] = ''
+            command = [sys.executable, '-c', _IMPORT]
+            said = subprocess.run(
+                command, env=environment, check=True, capture_output=True, text=True
+            )
+            found.append(float(said.stdout))
+    return (statistics.median(seconds['with']) - statistics.median(seconds['without'])) * 1e3
+
+
+def build_s() -> float:
+    """Return the time to compile the whole library, all CPU variants and CUDA, from nothing."""
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {
+            **os.environ,
+            'PYTHONPATH': str(_SCRIPT.parent.parent),
+            'XDG_CACHE_HOME': cache,
+        }
+        command = [sys.executable, '-W', 'ignore', '-m', 'isda_suite.ops', 'build']
+        start = time.perf_counter()
+        subprocess.run(command, env=environment, check=True)
+        return time.perf_counter() - start
