@@ -99,8 +99,8 @@ PYTHON_BENCH ?= $(shell for p in python3.12 "$$(pyenv prefix 3.12 2>/dev/null)/b
 bench-env:
 	@test -f $(BENCH_VENV)/.stamps/venv || $(or $(PYTHON_BENCH),false) -c \
 		'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 12))' 2>/dev/null || \
-		{ echo 'the benchmark of the operators needs Python 3.12 with venv: install it or name it with \
-	make bench-env PYTHON_BENCH=/path/to/python3.12'; exit 1; }
+		{ echo 'the benchmark of the operators needs Python 3.12 with venv: install it or name it with' \
+		'make bench-env PYTHON_BENCH=/path/to/python3.12'; exit 1; }
 	@$(MAKE) --no-print-directory ops VENV='$(BENCH_VENV)' PYTHON='$(PYTHON_BENCH)' PACKAGES=bench
 
 bench: bench-env

@@ -97,18 +97,21 @@ def avx2() -> list[Row]:
         return json.loads(out.read_text())['rows']
 
 
+def _environment(**variables: str) -> dict[str, str]:
+    """Return the variables for a process that finds the package."""
+    path = [str(_SCRIPT.parent.parent), *filter(None, [os.environ.get('PYTHONPATH')])]
+    return {**os.environ, 'PYTHONPATH': os.pathsep.join(path), **variables}
+
+
 def import_ms() -> float:
     """Return the time that finding and loading the compiled library adds to an import.
 
     The difference of medians with it and with none, torch being there already.
     """
     seconds: dict[str, list[float]] = {'with': [], 'without': []}
-    root = str(_SCRIPT.parent.parent)
     for _ in range(_IMPORTS):
         for kind, found in seconds.items():
-            environment = {**os.environ, 'PYTHONPATH': root}
-            if kind == 'without':
-                environment['ISDA_OPS_LIBRARY'] = ''
+            environment = _environment(**({} if kind == 'with' else {'ISDA_OPS_LIBRARY': ''}))
             command = [sys.executable, '-c', _IMPORT]
             said = subprocess.run(
                 command, env=environment, check=True, capture_output=True, text=True
@@ -120,11 +123,7 @@ def import_ms() -> float:
 def build_s() -> float:
     """Return the time to compile the whole library, all CPU variants and CUDA, from nothing."""
     with tempfile.TemporaryDirectory() as cache:
-        environment = {
-            **os.environ,
-            'PYTHONPATH': str(_SCRIPT.parent.parent),
-            'XDG_CACHE_HOME': cache,
-        }
+        environment = _environment(XDG_CACHE_HOME=cache)
         command = [sys.executable, '-W', 'ignore', '-m', 'isda_suite.ops', 'build']
         start = time.perf_counter()
         subprocess.run(command, env=environment, check=True)

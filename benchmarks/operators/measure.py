@@ -62,12 +62,21 @@ def measure(
     calls, differences, failed = _verified_calls(name, case, found, operands, backward, settings)
     missing |= failed
     memory = {anchor: peak_memory_mb(call, settings.device) for anchor, call in calls.items()}
+    recorded: dict[str, bool] = {}
     if settings.device == 'cuda':
-        timings = _time_graphs({n: found[n] for n in calls}, case, sampling, backward, settings)
+        chosen = {anchor: found[anchor] for anchor in calls}
+        timings, recorded = _time_graphs(chosen, case, sampling, backward, settings)
     else:
         timings = time_on_cpu(calls)
     about = {'case': name, 'pass': 'fwd+bwd' if backward else 'fwd', 'sampling': sampling}
-    extra = {n: {'peak_mb': memory[n], 'difference': differences.get(n)} for n in timings}
+    extra = {
+        anchor: {
+            'peak_mb': memory[anchor],
+            'difference': differences.get(anchor),
+            'graph': recorded.get(anchor),
+        }
+        for anchor in timings
+    }
     limits = limits_ms(
         case, backward, settings.device, settings.dtype, settings.isa, settings.threads
     )
@@ -179,21 +188,33 @@ def _time_graphs(
     sampling: str,
     backward: bool,
     settings: Settings,
-) -> dict[str, Timing]:
-    """Time on a GPU, with as many sets of operands as it takes to exceed the L2 cache."""
+) -> tuple[dict[str, Timing], dict[str, bool]]:
+    """Time on a GPU, with as many sets of operands as it takes to exceed the L2 cache.
+
+    Returns:
+        Times, and whether a graph was replayed: what cannot be recorded is called, and what it
+        costs to start is part of its time.
+    """
     dtype = getattr(torch, settings.dtype)
     compulsory = work_of(case, settings.dtype, backward=False).compulsory
     count = min(_MOST_SETS, int(_L2_BYTES / compulsory) + 1)
     sets = [case.make(sampling, dtype, seed) for seed in range(count)]
-    replays = {}
+    replays: dict[str, Call] = {}
+    recorded: dict[str, bool] = {}
     for name, implementation in implementations.items():
         calls = [bind(implementation, one, case, backward, settings) for one in sets]
+
+        def run_all(calls: list[Call] = calls) -> None:
+            for call in calls:
+                call()
+
         try:
-            replays[name] = [graph_of(call) for call in calls]
+            replays[name] = graph_of(run_all)
         except RuntimeError:
             torch.cuda.synchronize()
-            replays[name] = calls  # cannot be recorded; what it costs to start is part of it
-    return time_on_gpu(replays)
+            replays[name] = run_all
+        recorded[name] = replays[name] is not run_all
+    return time_on_gpu(replays, count), recorded
 
 
 def _rows(

@@ -156,3 +156,13 @@ def test_a_goal_is_met_from_its_number_on():
     assert encoder['times_the_limit'] == 10
     assert by_claim['import time added by the library, ms']['must_met'] is False
     assert by_claim['msda_encoder fwd+bwd vs mmcv']['must_met'] is None
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize('name', ['trial_msda', 'trial_dcn'])
+def test_on_a_gpu_ours_is_recorded_as_a_graph_and_timed_between_events(name):
+    rows, _ = measuring.measure(
+        name, TRIALS[name], 'local', True, measuring.Settings(device='cuda')
+    )
+    assert rows[-1]['implementation'] == OURS and rows[-1]['clock'] == 'events'
+    assert rows[-1]['graph'] and rows[-1]['median_ms'] > 0 and rows[-1]['peak_mb'] > 0
