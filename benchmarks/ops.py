@@ -198,7 +198,8 @@ def write(stem: Path, text: str, content: str, rows: list[Any], about: dict[str,
     stem.with_suffix('.md').write_text(text)
     stem.with_suffix('.json').write_text(content + '\n')
     try:
-        draw(rows, about, stem)
+        if rows:
+            draw(rows, about, stem)
     except ImportError as error:
         print(f'no chart: {error}', file=sys.stderr)
 

@@ -158,6 +158,11 @@ class ConvolutionCase:
         return self.images * self.size[0] * self.size[1]
 
     @property
+    def samples(self) -> int:
+        """Sampled points of all images, output pixels and taps."""
+        return self.pixels * 9
+
+    @property
     def output_shape(self) -> tuple[int, ...]:
         """Shape of the result."""
         return self.images, self.out_channels, *self.size

@@ -18,7 +18,6 @@ _COLOURS = {
     'deformops_cuda': '#f0d48a',
     'conv2d': '#9aa0a6',
 }
-_OTHER = '#c0c0c0'
 
 
 def draw(rows: Sequence[Row], about: dict[str, Any], stem: Path) -> None:
@@ -51,7 +50,7 @@ def draw(rows: Sequence[Row], about: dict[str, Any], stem: Path) -> None:
         handles.append(plt.Line2D([], [], color='black', linewidth=2))
         labels.append('limit of the hardware')
     figure.legend(handles, labels, loc='lower center', ncols=len(labels), frameon=False)
-    device = about.get('gpu') or f'{about["cpu"]}, {about["threads"]} thread(s)'
+    device = about.get('gpu') or f'{about["cpu"]}, threads {about["threads"]}'
     figure.suptitle(f'{device}, {about["dtype"]}, local sampling', x=0.01, ha='left')
     figure.tight_layout(rect=(0, 0.5 / figure.get_figheight(), 1, 1))
     for ending in ('.png', '.svg'):
@@ -68,12 +67,12 @@ def _draw_pass(axis: Any, rows: Sequence[Row], cases: Sequence[str]) -> None:
         group.sort(key=lambda r: list(_COLOURS).index(r['implementation']))
         places = [position - index for index in range(len(group))]
         for place, row in zip(places, group, strict=True):
-            colour = _COLOURS.get(row['implementation'], _OTHER)
-            axis.barh(place, row['median_ms'], height=0.9, color=colour)
-            label = f' {row["median_ms"]:.3g}'
+            time = row['median_ms']
+            axis.barh(place, time, height=0.9, color=_COLOURS[row['implementation']])
+            label = f' {time:.0f}' if time >= 100 else f' {time:.3g}'
             if OURS in row['ratio'] and row['implementation'] != OURS:
                 label += f' ({1 / row["ratio"][OURS]:.1f} x)'
-            axis.text(row['median_ms'], place, label, va='center', fontsize=7)
+            axis.text(time, place, label, va='center', fontsize=7)
         limit = next((r['limit_ms'] for r in group if 'limit_ms' in r), None)
         if limit is not None:
             axis.plot([limit] * 2, [places[0] + 0.5, places[-1] - 0.5], color='black', lw=2)

@@ -24,6 +24,7 @@ from .cases import (
 )
 
 OURS = 'isda_suite'
+_DEFORMOPS_BYTES = 35
 REMEDY = 'make bench-env'
 
 
@@ -39,12 +40,15 @@ class Implementation(NamedTuple):
         prepare: what it needs done to the operands beforehand, outside of the measured time.
         leaves: the operands it has gradients of; ``None``: all that the operator has.
         comparable: whether it computes the same as ours.
+        bytes_per_element: of memory at the peak for every sampled element, as measured on the CPU
+            forward and backward; 0 if that is little.
     """
 
     forward: Callable[[Any], Tensor]
     prepare: Callable[[Operands], Operands] = lambda operands: operands
     leaves: tuple[str, ...] | None = None
     comparable: bool = True
+    bytes_per_element: int = 0
 
 
 def find(case: Case, device: str) -> tuple[dict[str, Implementation], dict[str, str]]:
@@ -58,10 +62,30 @@ def find(case: Case, device: str) -> tuple[dict[str, Implementation], dict[str, 
         if device not in _DEVICES.get((case.operator, name), (device,)):
             continue
         try:
-            found[name] = load(device, case)
+            implementation = load(device, case)
+            _require_memory(implementation, device, case)
+            found[name] = implementation
         except (ImportError, AttributeError, OSError, Unavailable) as error:
             missing[name] = str(error)
     return found, missing
+
+
+def _require_memory(implementation: Implementation, device: str, case: Case) -> None:
+    """Refuse what would bring the machine down, with a good margin.
+
+    Raises:
+        Unavailable: if it may need more than half of the memory that is free.
+    """
+    meminfo = Path('/proc/meminfo')
+    if device != 'cpu' or not implementation.bytes_per_element or not meminfo.exists():
+        return
+    lines = meminfo.read_text().splitlines()
+    kib = next(int(line.split()[1]) for line in lines if line.startswith('MemAvailable'))
+    needed = case.samples * case.channels * implementation.bytes_per_element
+    if needed > kib * 1024 / 2:
+        raise Unavailable(
+            f'it needs about {needed / 1e9:.0f} GB of memory, {kib * 1024 / 1e9:.0f} GB are free'
+        )
 
 
 def our_operators() -> Any:
@@ -144,7 +168,9 @@ def _deformops_attention(backend: str) -> Callable[[str, Case], Implementation]:
         registry = importlib.import_module('deformops.registry')
         chosen = registry.Backend(backend)
         return Implementation(
-            lambda o: registry.msda(*o[:5], backend=chosen), _one_dtype('weights')
+            lambda o: registry.msda(*o[:5], backend=chosen),
+            _one_dtype('weights'),
+            bytes_per_element=_DEFORMOPS_BYTES,
         )
 
     return load
@@ -182,7 +208,7 @@ def _deformops_softmax(device: str, case: Case) -> Implementation:
         points = _locations(o)
         return registry.msda(o.value, o.shapes, o.starts, points, o.logits, method='softmax')
 
-    return Implementation(forward, _one_dtype('logits'))
+    return Implementation(forward, _one_dtype('logits'), bytes_per_element=_DEFORMOPS_BYTES)
 
 
 def _mmcv_convolution(device: str, case: Case) -> Implementation:

@@ -45,7 +45,7 @@ def work_of(case: Case, dtype: str, backward: bool) -> Work:
         if case.queries is not None:  # few queries read a part of the levels only
             compulsory = min(compulsory, points * (4 * channels * size + 12))
     else:
-        points, channels = case.pixels * 9, case.channels
+        points, channels = case.samples, case.channels
         products = 2.0 * points * channels * case.out_channels
         offsets = 3 if case.version == 2 else 2
         elements = case.pixels * (channels + case.out_channels) + points * offsets
