@@ -19,17 +19,21 @@ from .implementations import OURS, find
 from .measure import Row, Settings, bind
 
 _SCRIPT = Path(__file__).resolve().parent.parent / 'ops.py'
-_IMPORTS = 7  # processes of each kind
+_IMPORTS = 9  # processes
 _IMPORT = """
-import importlib, sys, time, types, warnings
+import importlib, os, sys, time, types, warnings
 import torch
-warnings.simplefilter('ignore')
 package = types.ModuleType('isda_suite.ops')  # without the modules, which load mmengine
 package.__path__ = [importlib.import_module('isda_suite').__path__[0] + '/ops']
 sys.modules['isda_suite.ops'] = package
+with warnings.catch_warnings():
+    warnings.simplefilter('ignore')
+    library = importlib.import_module('isda_suite.ops.library')
+del os.environ['ISDA_OPS_LIBRARY']
 start = time.perf_counter()
-importlib.import_module('isda_suite.ops.library')
-print(time.perf_counter() - start)
+found = library.load()
+took = time.perf_counter() - start
+sys.exit(found.reason) if not found.loaded else print(took)
 """
 
 
@@ -104,20 +108,25 @@ def _environment(**variables: str) -> dict[str, str]:
 
 
 def import_ms() -> float:
-    """Return the time that finding and loading the compiled library adds to an import.
+    """Return what finding and loading the compiled library adds to an import of the operators.
 
-    The difference of medians with it and with none, torch being there already.
+    The median of fresh processes that have loaded all else before.
+
+    Raises:
+        SystemExit: if there is no library to load.
     """
-    seconds: dict[str, list[float]] = {'with': [], 'without': []}
+    found = []
     for _ in range(_IMPORTS):
-        for kind, found in seconds.items():
-            environment = _environment(**({} if kind == 'with' else {'ISDA_OPS_LIBRARY': ''}))
-            command = [sys.executable, '-c', _IMPORT]
-            said = subprocess.run(
-                command, env=environment, check=True, capture_output=True, text=True
-            )
-            found.append(float(said.stdout))
-    return (statistics.median(seconds['with']) - statistics.median(seconds['without'])) * 1e3
+        said = subprocess.run(
+            [sys.executable, '-c', _IMPORT],
+            env=_environment(ISDA_OPS_LIBRARY=''),
+            capture_output=True,
+            text=True,
+        )
+        if said.returncode:
+            raise SystemExit(f'--case import: {said.stderr.strip()}')
+        found.append(float(said.stdout) * 1e3)
+    return statistics.median(found)
 
 
 def build_s() -> float:
