@@ -22,7 +22,7 @@ from . import toolchain
 from .errors import OpsLibraryError
 
 _MARKER = b'isda_suite build record '
-_SCHEMAS = 2  # as in csrc/registration.cpp
+_SCHEMAS = 3  # as in csrc/registration.cpp
 _REMEDY = (
     'Build it with `python -m isda_suite.ops build` (needs a C++ compiler and ninja), or '
     '`pip install --no-build-isolation -e .` in a checkout.'

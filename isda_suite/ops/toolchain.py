@@ -23,11 +23,15 @@ CPU_SOURCES = (
     'registration.cpp',
     'cpu_isa.cpp',
     'operand_checks.cpp',
+    'fixed_point.cpp',
+    'matrix_products.cpp',
     'deform_conv2d/checks.cpp',
     'deform_conv2d/cpu.cpp',
     'deform_conv2d/cpu_generic.cpp',
     'deform_conv2d/cpu_avx2.cpp',
     'deform_conv2d/cpu_avx512.cpp',
+    'deform_conv2d/slices.cpp',
+    'deform_conv2d/cuda_body_on_host.cpp',
     'ms_deform_attn/checks.cpp',
     'ms_deform_attn/cpu.cpp',
     'ms_deform_attn/cpu_generic.cpp',
@@ -35,7 +39,12 @@ CPU_SOURCES = (
     'ms_deform_attn/cpu_avx512.cpp',
     'ms_deform_attn/cuda_body_on_host.cpp',
 )
-CUDA_SOURCES = ('ms_deform_attn/cuda.cpp', 'ms_deform_attn/cuda_kernel.cu')
+CUDA_SOURCES = (
+    'deform_conv2d/cuda.cpp',
+    'deform_conv2d/cuda_kernel.cu',
+    'ms_deform_attn/cuda.cpp',
+    'ms_deform_attn/cuda_kernel.cu',
+)
 
 
 @dataclass(frozen=True)
