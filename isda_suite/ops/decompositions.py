@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .checks import levels_from_list
+from .deform_conv2d_export import backward_as_aten, forward_as_aten
 from .reference import Level, PointLevels, reference_backward, reference_forward
 
 
@@ -31,6 +32,8 @@ def decomposition_table() -> dict[Any, Callable[..., Any]]:
         forward.list: _forward_with_list,
         backward.default: _backward_with_tables,
         backward.list: _backward_with_list,
+        torch.ops.isda_suite.deform_conv2d.default: forward_as_aten,
+        torch.ops.isda_suite.deform_conv2d_backward.default: backward_as_aten,
     }
 
 
