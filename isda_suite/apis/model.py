@@ -24,6 +24,7 @@ from isda_suite.engine.class_count import (
 )
 from isda_suite.engine.config_file import read_config
 from isda_suite.engine.errors import ConfigError
+from isda_suite.engine.launch import choose_operators
 from isda_suite.engine.metafile import require_published_content
 from isda_suite.engine.type_checks import explain_build_error
 
@@ -69,6 +70,7 @@ def build_model(config: str | Path | Config, num_classes: int | None = None) -> 
     if num_classes is not None:
         put_class_count(cfg.model, num_classes)
     settle_class_count(cfg, ['test_dataloader', 'train_dataloader'])
+    choose_operators(cfg)
     model_cfg = _without_pretrained(copy.deepcopy(cfg.model))
     try:
         with quiet_imports(), DefaultScope.overwrite_default_scope(cfg.get('default_scope')):

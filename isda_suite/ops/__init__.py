@@ -11,6 +11,7 @@ from .deformable_convolution import (
     ModulatedDeformConv2dPack,
 )
 from .information import info
+from .mmcv_patch import patch_mmcv
 from .ms_deform_attn import ms_deform_attn
 from .onnx_export import export_onnx
 
@@ -26,4 +27,5 @@ __all__ = [
     'export_onnx',
     'info',
     'ms_deform_attn',
+    'patch_mmcv',
 ]

@@ -47,7 +47,8 @@ class _DeformableConvolution(nn.Module):
         groups: int,
         deform_groups: int,
     ) -> None:
-        super().__init__()
+        # By name: under patch_mmcv mmcv's class, which has other arguments, comes next.
+        nn.Module.__init__(self)
         for name, channels, factor, count in (
             ('in_channels', in_channels, 'groups', groups),
             ('in_channels', in_channels, 'deform_groups', deform_groups),
