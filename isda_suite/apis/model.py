@@ -15,6 +15,7 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from torch import nn
 
 from isda_suite.checkpoint.load import class_names_of, load_into
+from isda_suite.checkpoint.old_offsets import accept_old_offsets
 from isda_suite.checkpoint.safe_load import install_safe_loading, load_file
 from isda_suite.compat.warning_filters import quiet_imports
 from isda_suite.engine.class_count import (
@@ -78,6 +79,7 @@ def build_model(config: str | Path | Config, num_classes: int | None = None) -> 
     except (TypeError, KeyError) as error:
         raise explain_build_error(cfg, error) or error from error
     model.cfg = cfg
+    accept_old_offsets(model)
     return model
 
 

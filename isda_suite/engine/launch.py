@@ -232,6 +232,7 @@ def build_runner(cfg: Any) -> Any:
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
+    from isda_suite.checkpoint.old_offsets import accept_old_offsets
     from isda_suite.compat.warning_filters import filter_known_log_lines
 
     _name_run(cfg)
@@ -246,6 +247,8 @@ def build_runner(cfg: Any) -> Any:
             f'{error_message(error)} (ISDA_DEBUG=1 shows where)'
         ) from error
     filter_known_log_lines(runner.logger)
+    if hasattr(runner.model, 'modules'):  # a FlexibleRunner makes its model later
+        accept_old_offsets(runner.model)
     return runner
 
 

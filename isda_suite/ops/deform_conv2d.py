@@ -87,7 +87,7 @@ def deform_conv2d(
     """
     refuse_tangents('deform_conv2d', input, offset, mask, weight, bias)
     pairs = (list(_pair(stride)), list(_pair(padding)), list(_pair(dilation)))
-    operands = (input, offset, mask, weight, bias)
+    operands: tuple[Any, ...] = (input, offset, mask, weight, bias)
     device = input.device.type
     if device in _AUTOCAST and torch.is_autocast_enabled(device):
         # Inside of transforms autograd sees the operands before the operator's own rule does.
@@ -170,10 +170,10 @@ def _differentiate_twice(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
 
     def first(*operands: Tensor) -> list[Tensor]:
         given = iter(operands)
-        grad_output, input, offset, mask, weight = (next(given) if t else None for t in there)
-        gradients = reference_backward(
-            grad_output, input, offset, mask, weight, Geometry(*ctx.geometry)
-        )
+        all_five: list[Any] = [next(given) if t else None for t in there]
+        grad_output, input, offset, mask, weight = all_five
+        geometry = Geometry(*ctx.geometry)
+        gradients = reference_backward(grad_output, input, offset, mask, weight, geometry)
         return [g for g, asked in zip(gradients, ctx.asked, strict=True) if asked]
 
     vjp: Any = torch.func.vjp  # typed as if it always returned what has_aux adds

@@ -110,16 +110,6 @@ def _zero(conv: nn.Conv2d) -> None:
         nn.init.zeros_(conv.bias)
 
 
-def _rename_offset(state_dict: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
-    """Before version 2 the layer stood beside the module, as ``<name>_offset``."""
-    if (metadata.get('version') or 1) >= 2:
-        return
-    for part in ('weight', 'bias'):
-        ours, old = f'{prefix}conv_offset.{part}', f'{prefix[:-1]}_offset.{part}'
-        if ours not in state_dict and old in state_dict:
-            state_dict[ours] = state_dict.pop(old)
-
-
 @MODELS.register_module()
 class DeformConv2d(_DeformableConvolution):
     """Deformable convolution, version 1: offsets without a mask, no bias.
@@ -198,7 +188,7 @@ class DeformConv2d(_DeformableConvolution):
 class DeformConv2dPack(DeformConv2d):
     """Version 1 that predicts its offsets with a convolution of the same geometry."""
 
-    _version = 2
+    _version = 2  # in state dicts, as mmcv's; isda_suite.checkpoint.old_offsets knows version 1
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -211,12 +201,6 @@ class DeformConv2dPack(DeformConv2d):
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # a pack takes no offsets
         """Predict the offsets of (B, C, H, W) or (C, H, W) and convolve."""
         return super().forward(x, self.conv_offset(x))
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
-    ) -> None:
-        _rename_offset(state_dict, prefix, local_metadata)
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
 
 @MODELS.register_module()
@@ -297,7 +281,7 @@ class ModulatedDeformConv2d(_DeformableConvolution):
 class ModulatedDeformConv2dPack(ModulatedDeformConv2d):
     """Version 2 that predicts offsets and mask with a convolution of the same geometry."""
 
-    _version = 2
+    _version = 2  # in state dicts, as mmcv's; isda_suite.checkpoint.old_offsets knows version 1
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -316,9 +300,3 @@ class ModulatedDeformConv2dPack(ModulatedDeformConv2d):
         points = predicted.shape[1] // 3
         offset, mask = predicted.split([2 * points, points], 1)
         return self._convolve(x, offset, mask.sigmoid())
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
-    ) -> None:
-        _rename_offset(state_dict, prefix, local_metadata)
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
