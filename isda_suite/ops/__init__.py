@@ -11,6 +11,7 @@ from .deformable_convolution import (
     ModulatedDeformConv2dPack,
 )
 from .information import info
+from .mmcv_patch import patch_mmcv
 from .ms_deform_attn import ms_deform_attn
 from .ms_deform_attn_fused import ms_deform_attn_fused
 from .onnx_export import export_onnx
@@ -28,4 +29,5 @@ __all__ = [
     'info',
     'ms_deform_attn',
     'ms_deform_attn_fused',
+    'patch_mmcv',
 ]
