@@ -184,3 +184,26 @@ def test_no_mixture_of_dtypes_fails_under_autocast(dtype, autocast):
             found = module(**mixed)
         assert norm_error(found.detach(), module(**inputs).detach()) < 0.05, name
         found.float().sum().backward()
+
+
+def test_a_wrong_operand_is_named_under_autocast_too():
+    operands = make_operands(dtype=torch.float32)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        for name in ('sampling_locations', 'attention_weights'):
+            wrong = operands._replace(**{name: getattr(operands, name)[:1]})
+            with pytest.raises(ValueError, match=f'^{name}: expected shape .*, got'):
+                ms_deform_attn(*wrong)
+
+
+def test_it_compiles_under_autocast_with_gradients():
+    module, inputs = _module(), _inputs()
+
+    def call(module):
+        with torch.autocast('cpu', dtype=torch.bfloat16):
+            return module(**inputs).float()
+
+    torch._dynamo.reset()
+    compiled = torch.compile(module, backend='aot_eager', fullgraph=True)
+    expected = gradients(module, lambda: call(module))
+    for a, b in zip(gradients(module, lambda: call(compiled)), expected, strict=True):
+        assert norm_error(a, b) < 0.02

@@ -70,6 +70,30 @@ def test_no_mixture_of_dtypes_fails_under_autocast(dtype, autocast):
         assert getattr(mixed, name).grad.dtype == dtype
 
 
+def test_a_wrong_operand_is_named_under_autocast_too():
+    operands = make_operands(dtype=torch.float32)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        for name in ('offset', 'mask', 'bias'):
+            wrong = operands._replace(**{name: getattr(operands, name)[:1]})
+            with pytest.raises(ValueError, match=f'^{name}: expected shape .*, got'):
+                deform_conv2d(*wrong)
+
+
+@pytest.mark.parametrize('kind', PACKS)
+def test_a_pack_compiles_under_autocast_with_gradients(kind):
+    pack, x = _pack(kind), _image()
+
+    def call(pack):
+        with torch.autocast('cpu', dtype=torch.bfloat16):
+            return pack(x).float()
+
+    torch._dynamo.reset()
+    compiled = torch.compile(pack, backend='aot_eager', fullgraph=True)
+    expected = gradients(pack, lambda: call(pack))
+    for a, b in zip(gradients(pack, lambda: call(compiled)), expected, strict=True):
+        assert norm_error(a, b) < 0.02
+
+
 @pytest.mark.parametrize('kind', PACKS)
 @pytest.mark.parametrize('reentrant', [False, True])
 def test_activation_checkpointing_gives_the_same_gradients(kind, reentrant):

@@ -255,3 +255,19 @@ def test_the_old_name_of_identity_still_works():
     given = {'reference_points': torch.rand(1, 12, 1, 2), 'spatial_shapes': torch.tensor([[3, 4]])}
     zero = torch.zeros_like(query)
     assert torch.equal(module(query, residual=zero, **given), module(query, identity=zero, **given))
+
+
+@pytest.mark.parametrize('name', ['MultiScaleDeformableAttention', 'ModulatedDeformConv2dPack'])
+def test_a_replacement_compiles_without_graph_breaks(name):
+    with patch_mmcv():
+        module = _build(name, getattr(mmcv.ops, name)).eval()
+    inputs = {'x': torch.randn(2, 4, 6, 7)}
+    if name == 'MultiScaleDeformableAttention':
+        inputs = {
+            'query': torch.randn(12, 2, 16),
+            'reference_points': torch.rand(2, 12, 1, 2),
+            'spatial_shapes': torch.tensor([[3, 4]]),
+        }
+    torch._dynamo.reset()
+    compiled = torch.compile(module, backend='aot_eager', fullgraph=True)
+    torch.testing.assert_close(compiled(**inputs), module(**inputs))
