@@ -112,7 +112,7 @@ MMCV := $(shell grep '^onedl-mmcv==' requirements/bench.txt)
 MMCV_WHEEL := build/$(MMCV)-torch$(TORCH)
 
 $(MMCV_WHEEL)/done: | $(STAMPS)/torch
-	@echo '[3/4] $(MMCV) with its compiled operators (20 minutes on two cores)'
+	@echo '[3/4] $(MMCV) with its compiled operators (took 48 minutes on two busy cores)'
 	$(PIP) install $(PIP_ARGS) $(if $(LOCK),-c $(LOCK)) packaging
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) wheel -v --no-cache-dir --no-build-isolation --no-deps \
 		--no-binary onedl-mmcv --wheel-dir $(@D) '$(MMCV)'
