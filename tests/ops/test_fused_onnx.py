@@ -1,7 +1,5 @@
 """The fused operator in ONNX: standard operators, or softmax, locations and the plug-in's node."""
 
-import importlib.util
-
 import pytest
 import torch
 from torch import nn
