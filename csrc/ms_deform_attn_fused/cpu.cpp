@@ -1,5 +1,4 @@
 // The operators on CPU tensors: one parallel region around the kernels of the chosen variant.
-#include <ATen/ops/empty.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -8,6 +7,7 @@
 #include "../cpu_isa.h"
 #include "../ms_deform_attn/owned_table.h"
 #include "../parallel.h"
+#include "../workspaces.h"
 #include "checks.h"
 #include "cpu_kernels.h"
 
@@ -17,8 +17,6 @@ namespace {
 
 using msda::Level;
 
-constexpr int64_t kPadding = 64;  // numbers between the workspaces of two threads
-
 // Nanoseconds of one pass over all points: about 7 for one point of 32 channels.
 double pass_time(const msda::Sizes& s) {
   const double points = static_cast<double>(s.images) * s.queries * s.heads * s.levels * s.points;
@@ -26,24 +24,12 @@ double pass_time(const msda::Sizes& s) {
 }
 
 // One workspace for every thread.
-class Workspaces {
- public:
-  Workspaces(const at::Tensor& value, const msda::Sizes& s, int64_t threads) {
-    const int64_t units = (s.levels * s.points + kWorkspaceUnit - 1) / kWorkspaceUnit;
-    each_ = kWorkspaceRows * kWorkspaceUnit * units + kPadding;
-    const bool is_double = value.scalar_type() == at::kDouble;
-    all_ =
-        at::empty({threads * each_}, value.options().dtype(is_double ? at::kDouble : at::kFloat));
-  }
-  void* of(const Member& member) const {
-    return static_cast<char*>(all_.mutable_data_ptr()) +
-           member.index * each_ * int64_t(all_.element_size());
-  }
-
- private:
-  int64_t each_;
-  at::Tensor all_;
-};
+Workspaces make_workspaces(const at::Tensor& value, const msda::Sizes& s, int64_t threads) {
+  const int64_t groups = (s.levels * s.points + kWorkspaceUnit - 1) / kWorkspaceUnit;
+  const auto dtype = value.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const int64_t numbers = kWorkspaceRows * kWorkspaceUnit * groups;
+  return {value.options().dtype(dtype), threads, numbers};
+}
 
 at::Tensor forward(const at::Tensor& value, const std::vector<Level>& levels,
                    const at::Tensor& reference_points, const at::Tensor& offsets,
@@ -55,7 +41,7 @@ at::Tensor forward(const at::Tensor& value, const std::vector<Level>& levels,
   const ForwardArgs& args = operands.args;
   const CpuKernels& kernels = ISDA_OF_CHOSEN_ISA(cpu_kernels);
   const int64_t threads = threads_for(pass_time(args.sizes));
-  const Workspaces workspaces(value, args.sizes, threads);
+  const Workspaces workspaces = make_workspaces(value, args.sizes, threads);
   msda::with_table(levels, args, [&](const void* table) {
     run_team(threads, [&](const Member& member) {
       member.share(args.sizes.images * args.sizes.queries, [&](auto... pairs) {
@@ -79,7 +65,7 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& value,
   const msda::Sizes& s = args.forward.sizes;
   const CpuKernels& kernels = ISDA_OF_CHOSEN_ISA(cpu_kernels);
   const int64_t threads = threads_for(3 * pass_time(s));
-  const Workspaces workspaces(value, s, threads);
+  const Workspaces workspaces = make_workspaces(value, s, threads);
   msda::with_table(levels, args.forward, [&](const void* table) {
     run_team(threads, [&](const Member& member) {
       member.share(s.images * s.heads, [&](auto... heads) {
