@@ -73,8 +73,9 @@ TORCH_LIBRARY(isda_suite, m) {
       "SymInt[] spatial_shapes, Tensor reference_points, Tensor sampling_offsets, "
       "Tensor attention_logits, bool[4] output_mask) -> (Tensor, Tensor, Tensor, Tensor)",
       tags);
-  // For tests: the body of the CUDA kernels, compiled for the host and run serially. limits: threads
-  // of a block, bytes of shared memory for its points, blocks of the grid; empty for small ones.
+  // For tests: the body of the CUDA kernels, compiled for the host and run serially. limits:
+  // threads of a block, bytes of shared memory for its points, blocks of the grid; empty for small
+  // ones.
   m.def(
       "_ms_deform_attn_cuda_body_on_host(Tensor value, Tensor spatial_shapes, "
       "Tensor level_start_index, Tensor sampling_locations, Tensor attention_weights, "

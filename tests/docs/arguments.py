@@ -17,7 +17,19 @@ from isda_suite.engine.config_file import apply_options, find_config, parse_opti
 from .documents import ROOT
 
 # Programs that are not ours: nothing but their name is checked.
-OTHERS = {'git', 'cd', 'cp', 'curl', 'export', 'ls', 'mkdir', 'source', 'tensorboard', 'pre-commit'}
+OTHERS = {
+    'cd',
+    'compute-sanitizer',
+    'cp',
+    'curl',
+    'export',
+    'git',
+    'ls',
+    'mkdir',
+    'pre-commit',
+    'source',
+    'tensorboard',
+}
 OTHER_MODULES = {'venv', 'pip', 'pytest'}
 STARTERS = {'torchrun', 'mpirun'}  # the first word that ends with .py is the program they start
 # What a reader makes: results of runs, and a configuration of their own.
