@@ -26,11 +26,26 @@ using msda::Pack;
 using msda::store_pack;
 using msda::to_number;
 
-constexpr int kPixels = 32;        // of a unit
+constexpr int kPixels = 32;        // of a unit of the kernels here
 constexpr int kColumnPairs = 16;   // of a unit of columns, at most
 constexpr int kGradientPairs = 4;  // of a unit of gradients, at most
 constexpr int kMaxLanes = 8;       // eight of 16 bytes are a cache line
 constexpr int kCornerCount = 4;    // 00, 01, 10, 11 as yx
+
+// Write columns, 16 bytes at a time where there are as many; only the second-level cache keeps
+// them, for the product that reads them next.
+template <class T, int kWidth>
+ISDA_BOTH void write_columns(T* to, const Pack<T, kWidth>& pack) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (sizeof(pack) % 16 == 0) {
+    uint4 parts[sizeof(pack) / 16];
+    memcpy(parts, &pack, sizeof(pack));
+    for (size_t i = 0; i < sizeof(pack) / 16; ++i)
+      __stcg(reinterpret_cast<uint4*>(to) + i, parts[i]);
+  } else
+#endif
+    store_pack(to, pack);
+}
 
 ISDA_BOTH int64_t divide_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit; }
 
@@ -42,12 +57,12 @@ struct Cut {
   int lanes_log2;
 };
 
-inline Cut cut_work(const ColumnArgs& args, int most_pairs, int width) {
+inline Cut cut_work(const ColumnArgs& args, int most_pairs, int width, int pixels = kPixels) {
   const int64_t pairs = args.sizes.taps * args.sizes.deform_groups;
   Cut cut;
   cut.chunks = divide_up(pairs, most_pairs);
   cut.pairs = int(divide_up(pairs, cut.chunks));
-  cut.units = divide_up(args.count, kPixels) * cut.chunks;
+  cut.units = divide_up(args.count, pixels) * cut.chunks;
   // The number of lanes that leaves the fewest of them idle; of equal ones the largest.
   const int64_t packs = args.sizes.deform_in / width;
   cut.lanes_log2 = 0;
@@ -112,12 +127,12 @@ struct Slope {
   int found;  // bit i: corner i lies inside
 };
 
-// The points of a unit, in shared memory: point i is that of pair i / kPixels, pixel i % kPixels.
-template <class A, int kPairs>
+// The points of a unit, in shared memory: point i is that of pair i / kRun, pixel i % kRun.
+template <class A, int kPairs, int kRun = kPixels>
 struct Points {
-  Point<A> points[kPairs * kPixels];
-  int64_t image[kPixels], place[kPixels];  // of the pixel: its image, its index there
-  int64_t top[kPixels], left[kPixels];     // where its kernel lies
+  Point<A> points[kPairs * kRun];
+  int64_t image[kRun], place[kRun];  // of the pixel: its image, its index there
+  int64_t top[kRun], left[kRun];     // where its kernel lies
   int64_t group[kPairs], tap[kPairs], down[kPairs], right[kPairs];
 };
 
@@ -170,40 +185,41 @@ ISDA_BOTH void place_point(A y, A x, A mask, const Sizes& s, Point<A>& point, Sl
 }
 
 // Index of (image, deform group, tap, place) in the mask.
-template <class A, int kPairs>
-ISDA_BOTH int64_t plane_of(const Sizes& s, const Points<A, kPairs>& unit, int pixel, int pair) {
+template <class A, int kPairs, int kRun>
+ISDA_BOTH int64_t plane_of(const Sizes& s, const Points<A, kPairs, kRun>& unit, int pixel,
+                           int pair) {
   return (unit.image[pixel] * s.deform_groups + unit.group[pair]) * s.taps + unit.tap[pair];
 }
 
 // Find the points of a unit; all threads of the block see them afterwards.
-template <class A, int kPairs, class Policy>
+template <class A, int kPairs, int kRun, class Policy>
 ISDA_BOTH Extent start_unit(const ColumnArgs& args, const Cut& cut, int64_t index,
-                            Points<A, kPairs>& unit, Slope<A>* slopes, const Policy& policy) {
+                            Points<A, kPairs, kRun>& unit, Slope<A>* slopes, const Policy& policy) {
   const Sizes& s = args.sizes;
-  const int64_t first = index / cut.chunks * kPixels, pair = index % cut.chunks * cut.pairs;
+  const int64_t first = index / cut.chunks * kRun, pair = index % cut.chunks * cut.pairs;
   const int64_t pixels = args.count - first, pairs = s.taps * s.deform_groups - pair;
-  const Extent extent = {first, int(pixels < kPixels ? pixels : kPixels),
+  const Extent extent = {first, int(pixels < kRun ? pixels : kRun),
                          int(pairs < cut.pairs ? pairs : cut.pairs)};
   policy.wait();  // until nobody reads the points of the last unit any more
-  for (int i = policy.thread(); i < kPixels + kPairs; i += policy.threads()) {
+  for (int i = policy.thread(); i < kRun + kPairs; i += policy.threads()) {
     if (i < extent.pixels) {
       const int64_t pixel = args.first + first + i, place = pixel % s.out_pixels;
       unit.image[i] = pixel / s.out_pixels;
       unit.place[i] = place;
       unit.top[i] = place / s.out_width * s.stride_h - s.padding_h;
       unit.left[i] = place % s.out_width * s.stride_w - s.padding_w;
-    } else if (i >= kPixels && i < kPixels + extent.pairs) {
+    } else if (i >= kRun && i < kRun + extent.pairs) {
       // Columns have all channels of a tap together, so the group is the faster index.
-      const int64_t tap = (pair + i - kPixels) / s.deform_groups;
-      unit.tap[i - kPixels] = tap;
-      unit.group[i - kPixels] = (pair + i - kPixels) % s.deform_groups;
-      unit.down[i - kPixels] = tap / s.taps_w * s.dilation_h;
-      unit.right[i - kPixels] = tap % s.taps_w * s.dilation_w;
+      const int64_t tap = (pair + i - kRun) / s.deform_groups;
+      unit.tap[i - kRun] = tap;
+      unit.group[i - kRun] = (pair + i - kRun) % s.deform_groups;
+      unit.down[i - kRun] = tap / s.taps_w * s.dilation_h;
+      unit.right[i - kRun] = tap % s.taps_w * s.dilation_w;
     }
   }
   policy.wait();
-  for (int i = policy.thread(); i < extent.pairs * kPixels; i += policy.threads()) {
-    const int p = i % kPixels, q = i / kPixels;
+  for (int i = policy.thread(); i < extent.pairs * kRun; i += policy.threads()) {
+    const int p = i % kRun, q = i / kRun;
     if (p >= extent.pixels) continue;
     const int64_t plane = plane_of(s, unit, p, q);
     const int64_t at = 2 * plane * s.out_pixels + unit.place[p];
@@ -269,13 +285,16 @@ ISDA_BOTH void columns_body(const ColumnArgs& args, const Cut& cut,
       const T* image =
           static_cast<const T*>(args.input) + unit.image[pixel] * s.pixels * s.channels;
       for (int64_t c = (slot & (lanes - 1)) * kWidth; c < s.deform_in; c += lanes * kWidth) {
-        Pack<T, kWidth> column = {};
-        if (point.rows[0] >= 0) {
-          const auto corners = load_corners<kWidth>(image + channel + c, point, s.channels);
-          for (int w = 0; w < kWidth; ++w) column.at[w] = from_number<T>(corners.sample(point, w));
+        T* to = static_cast<T*>(args.columns) +
+                column_place(args, extent.first + pixel, unit.tap[pair], channel + c);
+        if (point.rows[0] < 0) {
+          write_columns(to, Pack<T, kWidth>());
+          continue;
         }
-        const int64_t to = column_place(args, extent.first + pixel, unit.tap[pair], channel + c);
-        store_pack(static_cast<T*>(args.columns) + to, column);
+        const auto corners = load_corners<kWidth>(image + channel + c, point, s.channels);
+        Pack<T, kWidth> column;
+        for (int w = 0; w < kWidth; ++w) column.at[w] = from_number<T>(corners.sample(point, w));
+        write_columns(to, column);
       }
     }
   }
@@ -339,7 +358,7 @@ ISDA_BOTH Pack<A, kCornerCount> share_of_lane(const ColumnGradientArgs& args,
       }
       for (int w = 0; w < kWidth; ++w) column.at[w] = corners.sample(point, w);
     }
-    if (args.wants_columns) store_pack(at, column);
+    if (args.wants_columns) write_columns(at, column);
   }
   return dots;
 }
