@@ -1,7 +1,7 @@
 // The forward pass in one kernel, for few output channels: a block samples a tile of columns into
 // shared memory and multiplies it there, so columns never reach the memory of the device.
 //
-// Besides what cuda_body.h says, a policy has
+// Besides what cuda_points.h says, a policy has
 //   OfThreads<X>   an X of every thread of the block; each(body) calls body(x, thread)
 #pragma once
 
