@@ -112,7 +112,7 @@ TORCH_LIBRARY(isda_suite, m) {
   m.def(
       "_deform_conv2d_cuda_body_on_host(Tensor input, Tensor offset, Tensor? mask, Tensor weight, "
       "Tensor? bias, SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation, SymInt groups, "
-      "SymInt deform_groups, int workspace=67108864) -> Tensor");
+      "SymInt deform_groups, int workspace=67108864, bool fused=True) -> Tensor");
   m.def(
       "_deform_conv2d_backward_cuda_body_on_host(Tensor grad_output, Tensor input, Tensor offset, "
       "Tensor? mask, Tensor weight, SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation, "

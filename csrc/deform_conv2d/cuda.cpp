@@ -21,6 +21,7 @@ void* current_stream() { return c10::cuda::getCurrentCUDAStream().stream(); }
 constexpr ColumnKernels kKernels = {
     [](const ColumnArgs& args) { check_launch(launch_columns(args, current_stream())); },
     [](const ColumnGradientArgs& args) { check_launch(launch_gradients(args, current_stream())); },
+    [](const FusedArgs& args) { check_launch(launch_fused(args, current_stream())); },
 };
 
 at::Tensor deform_conv2d_cuda(const at::Tensor& input, const at::Tensor& offset,
@@ -31,7 +32,10 @@ at::Tensor deform_conv2d_cuda(const at::Tensor& input, const at::Tensor& offset,
   const c10::cuda::CUDAGuard guard(input.device());
   const Operands operands = prepare(input, offset, mask, weight, bias,
                                     {stride, padding, dilation, groups, deform_groups});
-  return forward_in_slices(kKernels, operands, kWorkspace);
+  // Tensor cores are faster where single precision is not asked for.
+  return can_fuse(operands) && !at::globalContext().allowTF32CuBLAS()
+             ? forward_fused(kKernels, operands)
+             : forward_in_slices(kKernels, operands, kWorkspace);
 }
 
 Gradients deform_conv2d_backward_cuda(const at::Tensor& grad_output, const at::Tensor& input,

@@ -1,62 +1,28 @@
-// The bodies of the CUDA kernels, as templates over an execution policy, so that tests compile
-// them for the host too and run them serially (cuda_body_on_host.cpp).
-//
-// A unit of work is a run of output pixels and some pairs of tap and deform group. A block first
-// finds its points, each once, and keeps them in shared memory; then a few lanes share the
-// channels of each point. A policy says which block this is and what its threads do together:
-//   int64_t first_unit(), unit_step()     the units this block stands for
-//   int thread(), threads()               place in the block, and its size
-//   void wait()                           for all threads of the block
-//   void add<kWidth>(A* at, const A* x)   atomically, every number by itself
-//   void add(int64_t* at, int64_t x)      atomically
+// The bodies of the CUDA kernels between the products of matrices: columns, and the gradients.
+// What policies are is said in cuda_points.h.
 #pragma once
 
 #include <math.h>
 
-#include "../ms_deform_attn/cuda_numbers.h"
-#include "column_shapes.h"
+#include "cuda_points.h"
 
 namespace isda {
 namespace dcn {
 
-using msda::from_number;
-using msda::load_pack;
-using msda::Number;
-using msda::Pack;
-using msda::store_pack;
-using msda::to_number;
+constexpr int kColumnPairs = 16;   // of tap and deform group in a unit of columns, at most
+constexpr int kGradientPairs = 4;  // in a unit of gradients, at most
 
-constexpr int kPixels = 32;        // of a unit
-constexpr int kColumnPairs = 16;   // of a unit of columns, at most
-constexpr int kGradientPairs = 4;  // of a unit of gradients, at most
-constexpr int kMaxLanes = 8;       // eight of 16 bytes are a cache line
-constexpr int kCornerCount = 4;    // 00, 01, 10, 11 as yx
-
-ISDA_BOTH int64_t divide_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit; }
-
-// How the work of a slice is cut; made by the host.
-struct Cut {
-  int64_t chunks;  // of the pairs
-  int64_t units;
-  int pairs;  // of a chunk
-  int lanes_log2;
+template <class A>
+struct ColumnScratch {
+  Points<A, kColumnPairs> unit;
 };
 
-inline Cut cut_work(const ColumnArgs& args, int most_pairs, int width) {
-  const int64_t pairs = args.sizes.taps * args.sizes.deform_groups;
-  Cut cut;
-  cut.chunks = divide_up(pairs, most_pairs);
-  cut.pairs = int(divide_up(pairs, cut.chunks));
-  cut.units = divide_up(args.count, kPixels) * cut.chunks;
-  // The number of lanes that leaves the fewest of them idle; of equal ones the largest.
-  const int64_t packs = args.sizes.deform_in / width;
-  cut.lanes_log2 = 0;
-  for (int i = 1; 1 << i <= kMaxLanes; ++i) {
-    const int64_t most = int64_t(1) << i, best = int64_t(1) << cut.lanes_log2;
-    if (divide_up(packs, most) * most <= divide_up(packs, best) * best) cut.lanes_log2 = i;
-  }
-  return cut;
-}
+template <class A>
+struct GradientScratch {
+  Points<A, kGradientPairs> unit;
+  Slope<A> slopes[kGradientPairs * kPixels];
+  Pack<A, kCornerCount> dots[kGradientPairs * kPixels * kMaxLanes];  // of each lane
+};
 
 // Whether channels can be loaded 16 bytes at a time, without a pack across groups.
 template <class T>
@@ -66,18 +32,19 @@ bool can_pack(const ColumnArgs& args) {
   return all % width == 0 && reinterpret_cast<uintptr_t>(args.input) % 16 == 0;
 }
 
-template <class A>
-ISDA_BOTH A read_number(const Operand& operand, int64_t at) {
-  switch (operand.dtype) {
-    case DType::kFloat:
-      return A(static_cast<const float*>(operand.data)[at]);
-    case DType::kDouble:
-      return A(static_cast<const double*>(operand.data)[at]);
-    case DType::kHalf:
-      return A(to_number(static_cast<const Half*>(operand.data)[at]));
-    default:
-      return A(to_number(static_cast<const BFloat16*>(operand.data)[at]));
-  }
+// Write columns, 16 bytes at a time where there are as many; only the second-level cache keeps
+// them, for the product that reads them next.
+template <class T, int kWidth>
+ISDA_BOTH void write_columns(T* to, const Pack<T, kWidth>& pack) {
+#if defined(__CUDA_ARCH__)
+  if constexpr (sizeof(pack) % 16 == 0) {
+    uint4 parts[sizeof(pack) / 16];
+    memcpy(parts, &pack, sizeof(pack));
+    for (size_t i = 0; i < sizeof(pack) / 16; ++i)
+      __stcg(reinterpret_cast<uint4*>(to) + i, parts[i]);
+  } else
+#endif
+    store_pack(to, pack);
 }
 
 template <class A>
@@ -95,126 +62,6 @@ ISDA_BOTH void write_number(const Result& result, int64_t at, A x) {
     default:
       static_cast<BFloat16*>(result.data)[at] = from_number<BFloat16>(float(x));
   }
-}
-
-// What sampling needs of a point. A corner outside the input stands on a neighbour inside and has
-// share 0.
-template <class A>
-struct alignas(16) Point {
-  int32_t rows[kCornerCount];  // pixels of the image; rows[0] is -1 for a point outside
-  A shares[kCornerCount];      // bilinear weight times mask
-};
-
-// What its gradient needs besides.
-template <class A>
-struct Slope {
-  A fx, fy, mask;
-  int found;  // bit i: corner i lies inside
-};
-
-// The points of a unit, in shared memory: point i is that of pair i / kPixels, pixel i % kPixels.
-template <class A, int kPairs>
-struct Points {
-  Point<A> points[kPairs * kPixels];
-  int64_t image[kPixels], place[kPixels];  // of the pixel: its image, its index there
-  int64_t top[kPixels], left[kPixels];     // where its kernel lies
-  int64_t group[kPairs], tap[kPairs], down[kPairs], right[kPairs];
-};
-
-template <class A>
-struct ColumnScratch {
-  Points<A, kColumnPairs> unit;
-};
-
-template <class A>
-struct GradientScratch {
-  Points<A, kGradientPairs> unit;
-  Slope<A> slopes[kGradientPairs * kPixels];
-  Pack<A, kCornerCount> dots[kGradientPairs * kPixels * kMaxLanes];  // of each lane
-};
-
-// The unit at hand.
-struct Extent {
-  int64_t first;  // pixel in the slice
-  int pixels, pairs;
-};
-
-template <class A>
-ISDA_BOTH void place_point(A y, A x, A mask, const Sizes& s, Point<A>& point, Slope<A>* slope) {
-  const bool inside = x > -1 && x < A(s.width) && y > -1 && y < A(s.height);
-  if (slope) *slope = {A(0), A(0), mask, 0};
-  point.rows[0] = -1;
-  if (!inside) return;
-  // Truncation and a step back is the floor in the arithmetic type.
-  int32_t xi = int32_t(x), yi = int32_t(y);
-  xi -= A(xi) > x;
-  yi -= A(yi) > y;
-  const int32_t width = int32_t(s.width), height = int32_t(s.height);
-  const A fx = x - A(xi), fy = y - A(yi);
-  const bool left = xi >= 0, right = xi + 1 < width, upper = yi >= 0, lower = yi + 1 < height;
-  const int32_t x0 = left ? xi : 0, x1 = right ? xi + 1 : x0;
-  const int32_t y0 = upper ? yi : 0, y1 = lower ? yi + 1 : y0;
-  const A wx0 = left ? 1 - fx : A(0), wx1 = right ? fx : A(0);
-  const A wy0 = upper ? 1 - fy : A(0), wy1 = lower ? fy : A(0);
-  const A shares[kCornerCount] = {wy0 * wx0, wy0 * wx1, wy1 * wx0, wy1 * wx1};
-  point.rows[0] = y0 * width + x0;
-  point.rows[1] = y0 * width + x1;
-  point.rows[2] = y1 * width + x0;
-  point.rows[3] = y1 * width + x1;
-  // An infinite mask must not make NaN of a corner outside.
-  for (int i = 0; i < kCornerCount; ++i) point.shares[i] = shares[i] == 0 ? A(0) : shares[i] * mask;
-  if (slope)
-    *slope = {fx, fy, mask,
-              int(upper & left) | int(upper & right) << 1 | int(lower & left) << 2 |
-                  int(lower & right) << 3};
-}
-
-// Index of (image, deform group, tap, place) in the mask.
-template <class A, int kPairs>
-ISDA_BOTH int64_t plane_of(const Sizes& s, const Points<A, kPairs>& unit, int pixel, int pair) {
-  return (unit.image[pixel] * s.deform_groups + unit.group[pair]) * s.taps + unit.tap[pair];
-}
-
-// Find the points of a unit; all threads of the block see them afterwards.
-template <class A, int kPairs, class Policy>
-ISDA_BOTH Extent start_unit(const ColumnArgs& args, const Cut& cut, int64_t index,
-                            Points<A, kPairs>& unit, Slope<A>* slopes, const Policy& policy) {
-  const Sizes& s = args.sizes;
-  const int64_t first = index / cut.chunks * kPixels, pair = index % cut.chunks * cut.pairs;
-  const int64_t pixels = args.count - first, pairs = s.taps * s.deform_groups - pair;
-  const Extent extent = {first, int(pixels < kPixels ? pixels : kPixels),
-                         int(pairs < cut.pairs ? pairs : cut.pairs)};
-  policy.wait();  // until nobody reads the points of the last unit any more
-  for (int i = policy.thread(); i < kPixels + kPairs; i += policy.threads()) {
-    if (i < extent.pixels) {
-      const int64_t pixel = args.first + first + i, place = pixel % s.out_pixels;
-      unit.image[i] = pixel / s.out_pixels;
-      unit.place[i] = place;
-      unit.top[i] = place / s.out_width * s.stride_h - s.padding_h;
-      unit.left[i] = place % s.out_width * s.stride_w - s.padding_w;
-    } else if (i >= kPixels && i < kPixels + extent.pairs) {
-      // Columns have all channels of a tap together, so the group is the faster index.
-      const int64_t tap = (pair + i - kPixels) / s.deform_groups;
-      unit.tap[i - kPixels] = tap;
-      unit.group[i - kPixels] = (pair + i - kPixels) % s.deform_groups;
-      unit.down[i - kPixels] = tap / s.taps_w * s.dilation_h;
-      unit.right[i - kPixels] = tap % s.taps_w * s.dilation_w;
-    }
-  }
-  policy.wait();
-  for (int i = policy.thread(); i < extent.pairs * kPixels; i += policy.threads()) {
-    const int p = i % kPixels, q = i / kPixels;
-    if (p >= extent.pixels) continue;
-    const int64_t plane = plane_of(s, unit, p, q);
-    const int64_t at = 2 * plane * s.out_pixels + unit.place[p];
-    const A y = A(unit.top[p] + unit.down[q]) + read_number<A>(args.offset, at);
-    const A x = A(unit.left[p] + unit.right[q]) + read_number<A>(args.offset, at + s.out_pixels);
-    const A mask =
-        args.mask.data ? read_number<A>(args.mask, plane * s.out_pixels + unit.place[p]) : A(1);
-    place_point(y, x, mask, s, unit.points[i], slopes ? slopes + i : nullptr);
-  }
-  policy.wait();
-  return extent;
 }
 
 // Where a channel of a point stands among the columns of the slice.
@@ -269,13 +116,16 @@ ISDA_BOTH void columns_body(const ColumnArgs& args, const Cut& cut,
       const T* image =
           static_cast<const T*>(args.input) + unit.image[pixel] * s.pixels * s.channels;
       for (int64_t c = (slot & (lanes - 1)) * kWidth; c < s.deform_in; c += lanes * kWidth) {
-        Pack<T, kWidth> column = {};
-        if (point.rows[0] >= 0) {
-          const auto corners = load_corners<kWidth>(image + channel + c, point, s.channels);
-          for (int w = 0; w < kWidth; ++w) column.at[w] = from_number<T>(corners.sample(point, w));
+        T* to = static_cast<T*>(args.columns) +
+                column_place(args, extent.first + pixel, unit.tap[pair], channel + c);
+        if (point.rows[0] < 0) {
+          write_columns(to, Pack<T, kWidth>());
+          continue;
         }
-        const int64_t to = column_place(args, extent.first + pixel, unit.tap[pair], channel + c);
-        store_pack(static_cast<T*>(args.columns) + to, column);
+        const auto corners = load_corners<kWidth>(image + channel + c, point, s.channels);
+        Pack<T, kWidth> column;
+        for (int w = 0; w < kWidth; ++w) column.at[w] = from_number<T>(corners.sample(point, w));
+        write_columns(to, column);
       }
     }
   }
@@ -339,7 +189,7 @@ ISDA_BOTH Pack<A, kCornerCount> share_of_lane(const ColumnGradientArgs& args,
       }
       for (int w = 0; w < kWidth; ++w) column.at[w] = corners.sample(point, w);
     }
-    if (args.wants_columns) store_pack(at, column);
+    if (args.wants_columns) write_columns(at, column);
   }
   return dots;
 }

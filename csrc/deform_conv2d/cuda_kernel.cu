@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "cuda_body.h"
+#include "cuda_fused_body.h"
 #include "cuda_kernels.h"
 
 namespace isda {
@@ -15,6 +16,19 @@ constexpr int kThreads = 256;
 constexpr int64_t kMaxBlocks = 1 << 20;
 
 struct DevicePolicy {
+  // One X of every thread of a block, in registers.
+  template <class X>
+  class OfThreads {
+   public:
+    template <class Body>
+    __device__ void each(const Body& body) {
+      body(mine_, int(threadIdx.x));
+    }
+
+   private:
+    X mine_;
+  };
+
   __device__ int64_t first_unit() const { return blockIdx.x; }
   __device__ int64_t unit_step() const { return gridDim.x; }
   __device__ int thread() const { return threadIdx.x; }
@@ -27,8 +41,10 @@ struct DevicePolicy {
     // One reduction of 16 bytes; packs are aligned to them.
     if constexpr (std::is_same<A, float>::value && kWidth % 4 == 0) {
       for (int i = 0; i < kWidth; i += 4)
-        atomicAdd(reinterpret_cast<float4*>(at + i),
-                  make_float4(x[i], x[i + 1], x[i + 2], x[i + 3]));
+        asm volatile(
+            "red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(at + i)),
+            "f"(x[i]), "f"(x[i + 1]), "f"(x[i + 2]), "f"(x[i + 3])
+            : "memory");
     } else
 #endif
       for (int i = 0; i < kWidth; ++i) atomicAdd(at + i, x[i]);
@@ -39,6 +55,7 @@ struct DevicePolicy {
   }
 };
 
+// Blocks of a multiprocessor, below, are as many as fit without spilling registers.
 template <class T, int kWidth>
 __global__ void __launch_bounds__(kThreads) columns_kernel(const ColumnArgs args, const Cut cut) {
   __shared__ ColumnScratch<typename Number<T>::Arithmetic> scratch;
@@ -46,13 +63,20 @@ __global__ void __launch_bounds__(kThreads) columns_kernel(const ColumnArgs args
 }
 
 template <class T, int kWidth>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     gradients_kernel(const ColumnGradientArgs args, const Cut cut) {
   __shared__ GradientScratch<typename Number<T>::Arithmetic> scratch;
   gradients_body<T, kWidth>(args, cut, scratch, DevicePolicy());
 }
 
-int blocks_for(const Cut& cut) { return int(cut.units < kMaxBlocks ? cut.units : kMaxBlocks); }
+template <int kOut>
+__global__ void __launch_bounds__(kThreads, 3) fused_kernel(const FusedArgs args, const Cut cut) {
+  static_assert(kThreads == kTileThreads, "a block computes one tile");
+  __shared__ FusedScratch<kOut> scratch;
+  fused_body<kOut>(args, cut, scratch, DevicePolicy());
+}
+
+int blocks_for(int64_t units) { return int(units < kMaxBlocks ? units : kMaxBlocks); }
 
 }  // namespace
 
@@ -60,7 +84,7 @@ int launch_columns(const ColumnArgs& args, void* stream) {
   for_types(args, [&](auto t, auto width) {
     const Cut cut = cut_work(args, kColumnPairs, width);
     columns_kernel<decltype(t), decltype(width)::value>
-        <<<blocks_for(cut), kThreads, 0, cudaStream_t(stream)>>>(args, cut);
+        <<<blocks_for(cut.units), kThreads, 0, cudaStream_t(stream)>>>(args, cut);
   });
   return int(cudaGetLastError());
 }
@@ -69,7 +93,16 @@ int launch_gradients(const ColumnGradientArgs& args, void* stream) {
   for_types(args.slice, [&](auto t, auto width) {
     const Cut cut = cut_work(args.slice, kGradientPairs, width);
     gradients_kernel<decltype(t), decltype(width)::value>
-        <<<blocks_for(cut), kThreads, 0, cudaStream_t(stream)>>>(args, cut);
+        <<<blocks_for(cut.units), kThreads, 0, cudaStream_t(stream)>>>(args, cut);
+  });
+  return int(cudaGetLastError());
+}
+
+int launch_fused(const FusedArgs& args, void* stream) {
+  const Cut cut = cut_fused(args);
+  for_fused(args, [&](auto out) {
+    fused_kernel<decltype(out)::value>
+        <<<blocks_for(cut.units / cut.chunks), kThreads, 0, cudaStream_t(stream)>>>(args, cut);
   });
   return int(cudaGetLastError());
 }

@@ -9,6 +9,7 @@ namespace dcn {
 // `stream` is a cudaStream_t. Returns a cudaError_t: 0 for success.
 int launch_columns(const ColumnArgs& args, void* stream);
 int launch_gradients(const ColumnGradientArgs& args, void* stream);
+int launch_fused(const FusedArgs& args, void* stream);
 const char* cuda_error_text(int error);
 
 }  // namespace dcn

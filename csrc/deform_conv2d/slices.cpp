@@ -284,6 +284,34 @@ at::Tensor forward_in_slices(const ColumnKernels& kernels, const Operands& opera
   return output;
 }
 
+bool can_fuse(const Operands& operands) {
+  const Sizes& s = operands.sizes;
+  return operands.has_work() && operands.input.scalar_type() == at::kFloat && s.groups == 1 &&
+         s.out_channels <= kMostFusedOut && s.deform_in % kFusedWidth == 0;
+}
+
+at::Tensor forward_fused(const ColumnKernels& kernels, const Operands& operands) {
+  at::Tensor output = allocate_output(operands);
+  const NoAutocast no_autocast;
+  Pass pass(operands);
+  const Sizes& s = operands.sizes;
+  // A view may begin anywhere.
+  if (reinterpret_cast<uintptr_t>(pass.input.const_data_ptr()) % 16 != 0)
+    pass.input = pass.input.clone();
+  FusedArgs args = {};
+  args.padded_out = s.out_channels <= kMostFusedOut / 2 ? kMostFusedOut / 2 : kMostFusedOut;
+  const auto weight = at::zeros({s.taps, s.channels, args.padded_out}, pass.arithmetic);
+  weight.narrow(2, 0, s.out_channels)
+      .copy_(operands.weight.view({s.out_channels, s.channels, s.taps}).permute({2, 1, 0}));
+  args.all = pass.args_of({0, s.images, 0, s.out_pixels}, output);
+  args.weight = weight.const_data_ptr<float>();
+  args.bias = operands.bias.defined() ? operands.bias.const_data_ptr<float>() : nullptr;
+  args.output = output.mutable_data_ptr<float>();
+  args.channels_last = operands.format == at::MemoryFormat::ChannelsLast;
+  kernels.fused(args);
+  return output;
+}
+
 Gradients backward_in_slices(const ColumnKernels& kernels, const Operands& operands,
                              const at::Tensor& grad_output, std::array<bool, 5> output_mask,
                              bool deterministic, int64_t workspace) {

@@ -10,6 +10,9 @@ namespace dcn {
 
 constexpr int64_t kWorkspace = int64_t(64) << 20;  // bytes of the columns of a slice, at most
 
+// Whether the forward pass can be one kernel that multiplies by itself, in single precision.
+bool can_fuse(const Operands& operands);
+at::Tensor forward_fused(const ColumnKernels& kernels, const Operands& operands);
 at::Tensor forward_in_slices(const ColumnKernels& kernels, const Operands& operands,
                              int64_t workspace);
 // If `deterministic`, no bit depends on the order in which threads happen to run.

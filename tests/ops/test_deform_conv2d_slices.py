@@ -7,6 +7,7 @@ sides of what a block handles, and settings that callers may have made.
 import pytest
 import torch
 
+from isda_suite.ops import info
 from tests.ops.convolution_operands import (
     grad_like_output,
     make_operands,
@@ -22,7 +23,7 @@ HALVES = (torch.float16, torch.bfloat16)
 def _run(operands, grad, workspace=1 << 26, deterministic=False, wanted=None):
     operators = torch.ops.isda_suite
     wanted = wanted or [t is not None for t in operands[:5]]
-    output = operators._deform_conv2d_cuda_body_on_host(*operands, workspace)
+    output = operators._deform_conv2d_cuda_body_on_host(*operands, workspace, False)
     gradients = operators._deform_conv2d_backward_cuda_body_on_host(
         grad, *operands[:4], *operands[5:], wanted, deterministic, workspace
     )
@@ -38,6 +39,11 @@ def _bound(dtype, index):
     """One rounding at the end; float32 gradients may be off by twice as much as the output."""
     single = 1e-5 if index == 0 else 2e-5
     return {torch.float64: 1e-12, torch.float32: single, torch.float16: 2e-3}.get(dtype, 8e-3)
+
+
+def test_a_library_with_cuda_has_its_kernels():
+    kind = 'compiled' if info()['cuda_archs'] else 'reference'
+    assert info()['ops']['deform_conv2d'] == {'cpu': 'compiled', 'cuda': kind}
 
 
 # Channels on both sides of 16 bytes and of the lanes, and odd ones.
