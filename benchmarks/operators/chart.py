@@ -33,7 +33,7 @@ def draw(rows: Sequence[Row], about: dict[str, Any], stem: Path) -> None:
 
     # The same results give the same file.
     plt.rcParams['svg.hashsalt'] = 'isda_suite'
-    plt.rcParams['svg.fonttype'] = 'none'  # text, a third of the size
+    plt.rcParams['svg.fonttype'] = 'none'  # text as text, half the size
     shown = [r for r in rows if r['sampling'] == 'local' and r['isa'] == rows[0]['isa']]
     shown = [r for r in shown if r['threads'] == rows[0]['threads']]
     names = [n for n in _COLOURS if any(r['implementation'] == n for r in shown)]
