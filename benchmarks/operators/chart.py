@@ -33,6 +33,7 @@ def draw(rows: Sequence[Row], about: dict[str, Any], stem: Path) -> None:
 
     # The same results give the same file.
     plt.rcParams['svg.hashsalt'] = 'isda_suite'
+    plt.rcParams['svg.fonttype'] = 'none'  # text as text, half the size
     shown = [r for r in rows if r['sampling'] == 'local' and r['isa'] == rows[0]['isa']]
     shown = [r for r in shown if r['threads'] == rows[0]['threads']]
     names = [n for n in _COLOURS if any(r['implementation'] == n for r in shown)]
@@ -55,7 +56,7 @@ def draw(rows: Sequence[Row], about: dict[str, Any], stem: Path) -> None:
     figure.tight_layout(rect=(0, 0.5 / figure.get_figheight(), 1, 1))
     for ending in ('.png', '.svg'):
         metadata = {'Date': None} if ending == '.svg' else {'Software': None}
-        figure.savefig(stem.with_suffix(ending), dpi=110, metadata=metadata)
+        figure.savefig(stem.with_suffix(ending), dpi=90, metadata=metadata)
     plt.close(figure)
 
 
@@ -71,7 +72,7 @@ def _draw_pass(axis: Any, rows: Sequence[Row], cases: Sequence[str]) -> None:
             axis.barh(place, time, height=0.9, color=_COLOURS[row['implementation']])
             label = f' {time:.0f}' if time >= 100 else f' {time:.3g}'
             if OURS in row['ratio'] and row['implementation'] != OURS:
-                label += f' ({1 / row["ratio"][OURS]:.1f} x)'
+                label += f' ({1 / row["ratio"][OURS]:.3g} x)'
             axis.text(time, place, label, va='center', fontsize=7)
         limit = next((r['limit_ms'] for r in group if 'limit_ms' in r), None)
         if limit is not None:

@@ -105,12 +105,11 @@ def _table(rows: Sequence[Row]) -> list[str]:
         name = ours['case'] + (f', {ours["isa"]}' if ours['isa'] != main_isa else '')
         cells = [name, ours['sampling'], ours['pass']]
         cells += [_time(group.get(name)) for name in (*anchors, OURS)]
-        cells += [_number(ours['ratio'].get(anchor)) for anchor in anchors]
+        cells += [_three_digits(ours['ratio'].get(anchor)) for anchor in anchors]
         for anchor in (*anchors, OURS):
             if anchor != 'conv2d':
                 cells.append(_number(group.get(anchor, {}).get('peak_mb'), 0))
-        limit = ours.get('limit_ms')
-        cells.append('-' if limit is None else f'{limit:.3g}')
+        cells.append(_three_digits(ours.get('limit_ms')))
         cells.append({True: 'yes', False: 'no', None: '-'}[ours['steady']])
         lines.append(_cells(cells))
     return lines
@@ -152,6 +151,10 @@ def _cells(cells: Sequence[str]) -> str:
 
 def _time(row: Row | None) -> str:
     return '-' if row is None else f'{row["median_ms"]:.4g} ({row["min_ms"]:.4g})'
+
+
+def _three_digits(value: float | None) -> str:
+    return '-' if value is None else f'{value:.3g}'
 
 
 def _number(value: float | None, digits: int = 1) -> str:
