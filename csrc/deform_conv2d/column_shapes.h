@@ -29,20 +29,20 @@ struct ColumnGradientArgs {
   Result grad_offset, grad_mask;
 };
 
-// The whole forward pass in one kernel: float32, one weight group, 16 bytes of channels in every
-// deform group, few output channels.
 constexpr int64_t kMostFusedOut = 64;
-constexpr int64_t kFusedWidth = 4;
 
+// The whole forward pass in one kernel: not float64, one weight group, whole 16 bytes of channels
+// in every deform group, few output channels. Operands are of the type of the input.
 struct FusedArgs {
-  ColumnArgs all;       // all pixels as one slice; without columns
-  const float* weight;  // (K * C, padded_out), padded with zeros
-  int64_t padded_out;   // 32 or 64
-  const float* bias;    // may be null
-  float* output;        // (B, O, Ho, Wo)
-  bool channels_last;   // the output
+  ColumnArgs all;      // all pixels as one slice; without columns
+  const void* weight;  // (K * C, padded_out), padded with zeros
+  int64_t padded_out;  // 32 or 64
+  const void* bias;    // may be null
+  void* output;        // (B, O, Ho, Wo)
+  bool channels_last;  // the output
 };
 
+// The kernels of a device.
 struct ColumnKernels {
   void (*columns)(const ColumnArgs& args);
   void (*gradients)(const ColumnGradientArgs& args);

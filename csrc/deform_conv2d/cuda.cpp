@@ -32,8 +32,10 @@ at::Tensor deform_conv2d_cuda(const at::Tensor& input, const at::Tensor& offset,
   const c10::cuda::CUDAGuard guard(input.device());
   const Operands operands = prepare(input, offset, mask, weight, bias,
                                     {stride, padding, dilation, groups, deform_groups});
-  // Tensor cores are faster where single precision is not asked for.
-  return can_fuse(operands) && !at::globalContext().allowTF32CuBLAS()
+  // Tensor cores are faster where single precision is not asked for; the kernel has them for 16
+  // bits.
+  const bool single = operands.input.scalar_type() == at::kFloat;
+  return can_fuse(operands) && !(single && at::globalContext().allowTF32CuBLAS())
              ? forward_fused(kKernels, operands)
              : forward_in_slices(kKernels, operands, kWorkspace);
 }

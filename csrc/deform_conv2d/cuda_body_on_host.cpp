@@ -21,6 +21,9 @@ struct HostPolicy {
   int thread() const { return 0; }
   int threads() const { return 1; }
   void wait() const {}
+  template <class T, int kOut>
+  using Sums = ThreadSums<T, kOut>;
+
   // The numbers of all threads of a block, one after the other.
   template <class X>
   class OfThreads {
@@ -73,10 +76,11 @@ constexpr ColumnKernels kKernels = {
       });
     },
     [](const FusedArgs& args) {
-      for_fused(args, [&](auto out) {
+      for_fused(args, [&](auto t, auto out) {
+        using T = decltype(t);
         constexpr int kOut = decltype(out)::value;
-        run_blocks<FusedScratch<kOut>>([&](auto& scratch, auto policy) {
-          fused_body<kOut>(args, cut_fused(args), scratch, policy);
+        run_blocks<FusedScratch<T, kOut>>([&](auto& scratch, auto policy) {
+          fused_body<T, kOut>(args, cut_fused(args), scratch, policy);
         });
       });
     },

@@ -286,8 +286,10 @@ at::Tensor forward_in_slices(const ColumnKernels& kernels, const Operands& opera
 
 bool can_fuse(const Operands& operands) {
   const Sizes& s = operands.sizes;
-  return operands.has_work() && operands.input.scalar_type() == at::kFloat && s.groups == 1 &&
-         s.out_channels <= kMostFusedOut && s.deform_in % kFusedWidth == 0;
+  const bool wide = operands.input.scalar_type() == at::kDouble;
+  const int64_t width = is_16_bit(operands.input.scalar_type()) ? 8 : 4;
+  return operands.has_work() && !wide && s.groups == 1 && s.out_channels <= kMostFusedOut &&
+         s.deform_in % width == 0;
 }
 
 at::Tensor forward_fused(const ColumnKernels& kernels, const Operands& operands) {
@@ -300,13 +302,13 @@ at::Tensor forward_fused(const ColumnKernels& kernels, const Operands& operands)
     pass.input = pass.input.clone();
   FusedArgs args = {};
   args.padded_out = s.out_channels <= kMostFusedOut / 2 ? kMostFusedOut / 2 : kMostFusedOut;
-  const auto weight = at::zeros({s.taps, s.channels, args.padded_out}, pass.arithmetic);
+  const auto weight = at::zeros({s.taps, s.channels, args.padded_out}, pass.input.options());
   weight.narrow(2, 0, s.out_channels)
       .copy_(operands.weight.view({s.out_channels, s.channels, s.taps}).permute({2, 1, 0}));
   args.all = pass.args_of({0, s.images, 0, s.out_pixels}, output);
-  args.weight = weight.const_data_ptr<float>();
-  args.bias = operands.bias.defined() ? operands.bias.const_data_ptr<float>() : nullptr;
-  args.output = output.mutable_data_ptr<float>();
+  args.weight = weight.const_data_ptr();
+  args.bias = operands.bias.defined() ? operands.bias.const_data_ptr() : nullptr;
+  args.output = output.mutable_data_ptr();
   args.channels_last = operands.format == at::MemoryFormat::ChannelsLast;
   kernels.fused(args);
   return output;

@@ -10,7 +10,7 @@ namespace dcn {
 
 constexpr int64_t kWorkspace = int64_t(64) << 20;  // bytes of the columns of a slice, at most
 
-// Whether the forward pass can be one kernel that multiplies by itself, in single precision.
+// Whether the forward pass can be one kernel that multiplies by itself, with sums of 32 bits.
 bool can_fuse(const Operands& operands);
 at::Tensor forward_fused(const ColumnKernels& kernels, const Operands& operands);
 at::Tensor forward_in_slices(const ColumnKernels& kernels, const Operands& operands,

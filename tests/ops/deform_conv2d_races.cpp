@@ -58,6 +58,9 @@ struct ThreadPolicy {
     *at += x;
   }
 
+  template <class T, int kOut>
+  using Sums = ThreadSums<T, kOut>;
+
   // A thread here stands for several of the device.
   template <class X>
   struct OfThreads {
@@ -133,8 +136,8 @@ Results run(const Case& c, int threads) {
     columns_body<float, 4>(columns, cut_work(columns, kColumnPairs, 4), scratch, policy);
   });
   const FusedArgs fused = {c.args, c.weight.data(), 32, nullptr, results[1].data(), false};
-  run_block<FusedScratch<32>>(threads, [&](auto& scratch, const ThreadPolicy& policy) {
-    fused_body<32>(fused, cut_fused(fused), scratch, policy);
+  run_block<FusedScratch<float, 32>>(threads, [&](auto& scratch, const ThreadPolicy& policy) {
+    fused_body<float, 32>(fused, cut_fused(fused), scratch, policy);
   });
   ColumnGradientArgs backward = {c.args,
                                  true,

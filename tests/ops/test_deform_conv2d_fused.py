@@ -1,7 +1,7 @@
 """The forward pass in one CUDA kernel, by its body compiled for the host.
 
-All threads of a block run one after the other, so every place in shared memory is computed as on
-the device.
+All threads of a block run one after the other, so places in shared memory are computed as on the
+device; but for 16 bits the device multiplies on tensor cores what here plain loops multiply.
 """
 
 import pytest
@@ -17,6 +17,7 @@ from tests.ops.convolution_operands import (
 
 pytestmark = needs_library
 NAN = float('nan')
+BOUNDS = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 8e-3}
 
 
 def _forward(operands, fused=True):
@@ -27,26 +28,29 @@ def _check(operands):
     exact = run_forward('reference', operands.to(torch.float64))
     for given in (operands, operands.channels_last()):
         found = _forward(given)
-        assert norm_error(found, exact) < 1e-5
+        assert norm_error(found, exact) < BOUNDS[operands.input.dtype]
         assert found.stride() == run_forward('reference', given).stride()
 
 
 # Depths below, at and above what is sampled at once; output channels on both sides of both tiles.
-@pytest.mark.parametrize('channels', [4, 24, 32, 48, 64, 256])
+@pytest.mark.parametrize('dtype', BOUNDS)
+@pytest.mark.parametrize('channels', [8, 24, 32, 48, 64, 256])
 @pytest.mark.parametrize('out_channels', [1, 24, 32, 33, 64])
-def test_any_number_of_channels(channels, out_channels):
-    _check(
-        make_operands(
-            channels=channels, out_channels=out_channels, size=(9, 11), dtype=torch.float32
-        )
-    )
+def test_any_number_of_channels(channels, out_channels, dtype):
+    operands = make_operands(channels=channels, out_channels=out_channels, size=(9, 11))
+    _check(operands.to(dtype, torch.float32))
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_points_may_have_16_bits_too(dtype):
+    _check(make_operands(channels=16, dtype=dtype))
 
 
 @pytest.mark.parametrize(
     'sizes',
     [
         {'deform_groups': 3, 'mask': False},
-        {'deform_groups': 12, 'bias': False},
+        {'deform_groups': 12, 'channels': 96, 'bias': False},
         {'kernel': (5, 5), 'padding': (2, 2)},
         {'kernel': (1, 1), 'padding': (0, 0)},
         {'stride': (2, 3), 'dilation': (2, 1), 'size': (20, 21)},
@@ -55,8 +59,10 @@ def test_any_number_of_channels(channels, out_channels):
         {'images': 7, 'size': (5, 5)},
     ],
 )
-def test_any_geometry_and_tiles_across_images(sizes):
-    _check(make_operands(channels=48, out_channels=24, dtype=torch.float32, **sizes))
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+def test_any_geometry_and_tiles_across_images(sizes, dtype):
+    operands = make_operands(**{'channels': 48, 'out_channels': 24, **sizes})
+    _check(operands.to(dtype, torch.float32))
 
 
 @pytest.mark.parametrize(
@@ -67,6 +73,7 @@ def test_any_geometry_and_tiles_across_images(sizes):
         {'channels': 12, 'deform_groups': 2},
         {'channels': 8, 'out_channels': 65},
         {'channels': 8, 'dtype': torch.float64},
+        {'channels': 12, 'dtype': torch.bfloat16},
     ],
 )
 def test_what_it_does_not_cover_goes_over_slices(sizes):
@@ -78,6 +85,9 @@ def test_the_two_ways_differ_where_it_is_used():
     """Or the test above would show nothing."""
     operands = make_operands(channels=64, dtype=torch.float32)
     assert not torch.equal(_forward(operands), _forward(operands, fused=False))
+    # Both round the columns to 16 bits, but the sums are taken in another order.
+    half = operands.to(torch.float16, torch.float32)
+    assert norm_error(_forward(half), _forward(half, fused=False).double()) < 1e-3
 
 
 def test_channels_at_an_odd_address():
