@@ -145,3 +145,14 @@ def test_the_library_needs_no_python_symbol():
     )
     names = [line.split()[-1] for line in done.stdout.splitlines()]
     assert [name for name in names if name.startswith(('Py', '_Py'))] == []
+
+
+@needs_library
+def test_the_operators_need_nothing_but_torch():
+    """Machines that only check or time the operators have no mmengine; its modules stay away."""
+    done = _run(LIBRARY.path, "import sys; sys.modules['mmengine'] = None\n" + PROGRAM)
+    assert done.returncode == 0, done.stderr
+    program = (
+        "import sys; sys.modules['mmengine'] = None; import isda_suite.ops.deformable_attention"
+    )
+    assert 'mmengine' in _run(LIBRARY.path, program).stderr
