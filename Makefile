@@ -15,7 +15,7 @@ SOURCES := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)
 # Empty versions mean the newest of the package index.
 PAIR := 'torch$(if $(TORCH),==$(TORCH))' 'torchvision$(if $(TORCHVISION),==$(TORCHVISION))'
 
-.PHONY: demo test lint format test-slow test-matrix env ops docs clean help
+.PHONY: demo test lint format test-slow test-matrix env ops bench bench-env docs clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,8 @@ help:
 	@echo 'make lint         ruff, mypy, clang-format'
 	@echo 'make test-slow    the tests marked slow'
 	@echo 'make test-matrix  the suite on the oldest and the newest torch'
+	@echo 'make bench-env    an environment with the implementations that the operators are compared with'
+	@echo 'make bench        compare the operators with them (CPU, results in bench_out/)'
 	@echo 'make clean        remove the environment, builds and results'
 
 $(STAMPS)/venv:
@@ -46,7 +48,10 @@ $(STAMPS)/requirements: $(STAMPS)/torch requirements/runtime.txt requirements/te
 		-r requirements/runtime.txt -r requirements/test.txt
 	@touch $@
 
-$(STAMPS)/ops: $(STAMPS)/requirements $(SOURCES)
+# The other packages: `requirements` for working on isda_suite, `bench` for comparing its operators.
+PACKAGES ?= requirements
+
+$(STAMPS)/ops: $(STAMPS)/$(PACKAGES) $(SOURCES)
 	@echo '[4/4] isda_suite and its compiled operators'
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install -v --no-build-isolation --no-deps -e .
 	@$(BIN)/python -m isda_suite.ops
@@ -83,10 +88,45 @@ test-matrix:
 		PYTHON=$(or $(PYTHON_OLDEST),python3.10)
 	$(MAKE) test VENV=.venv-newest TORCH= TORCHVISION= LOCK= $(if $(PYTHON_NEWEST),PYTHON=$(PYTHON_NEWEST))
 
+# The benchmark of the operators has an environment of its own: one of the implementations it compares
+# with asks for Python 3.12, and mmcv has to be compiled, or its convolution would be torchvision's.
+BENCH_VENV ?= .venv-bench
+BENCH_OUT ?= bench_out
+PYTHON_BENCH ?= $(shell for p in python3.12 "$$(pyenv prefix 3.12 2>/dev/null)/bin/python3.12"; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 12))' \
+	2>/dev/null && { echo $$p; break; }; done)
+
+bench-env:
+	@test -f $(BENCH_VENV)/.stamps/venv || $(or $(PYTHON_BENCH),false) -c \
+		'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 12))' 2>/dev/null || \
+		{ echo 'the benchmark of the operators needs Python 3.12 with venv: install it or name it with' \
+		'make bench-env PYTHON_BENCH=/path/to/python3.12'; exit 1; }
+	@$(MAKE) --no-print-directory ops VENV='$(BENCH_VENV)' PYTHON='$(PYTHON_BENCH)' PACKAGES=bench
+
+bench: bench-env
+	$(BENCH_VENV)/bin/python benchmarks/ops.py --out $(BENCH_OUT) $(BENCH_ARGS)
+
+# The wheel is kept outside of the environment, since it takes longer than all the rest. It is never
+# taken from pip's cache, which may hold one without the compiled part.
+MMCV := $(shell grep '^onedl-mmcv==' requirements/bench.txt)
+MMCV_WHEEL := build/$(MMCV)-torch$(TORCH)
+
+$(MMCV_WHEEL)/done: | $(STAMPS)/torch
+	@echo '[3/4] $(MMCV) with its compiled operators (took 48 minutes on two busy cores)'
+	$(PIP) install $(PIP_ARGS) $(if $(LOCK),-c $(LOCK)) packaging
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) wheel -v --no-cache-dir --no-build-isolation --no-deps \
+		--no-binary onedl-mmcv --wheel-dir $(@D) '$(MMCV)'
+	@touch $@
+
+$(STAMPS)/bench: $(MMCV_WHEEL)/done requirements/bench.txt
+	@echo '[3/4] the implementations to compare with'
+	$(PIP) install $(PIP_ARGS) $(if $(LOCK),-c $(LOCK)) $(PAIR) $(MMCV_WHEEL)/*.whl -r requirements/bench.txt
+	@touch $@
+
 docs: env
 	$(PIP) install -r requirements/docs.txt
 	$(BIN)/sphinx-build -W -b html docs docs/_build
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest build dist *.egg-info work_dirs demo_out docs/_build
+	rm -rf $(VENV) .venv-oldest .venv-newest $(BENCH_VENV) build dist *.egg-info work_dirs demo_out $(BENCH_OUT) docs/_build
 	find isda_suite -name '*.so' -delete

@@ -1,282 +1,207 @@
-"""Deformable attention beside mmcv's CPU implementation, in one process on the same tensors.
+"""Our operators beside mmcv, torchvision, deformops, transformers and plain convolution.
 
-Blocks of three calls alternate (A A A B B B, twice), results are compared before anything is
-timed, and the claim is the ratio: absolute times depend on the machine and on who else uses it.
-CPU time is what counts where wall time and CPU time of one thread differ by more than 5 %.
+One process, the same tensors, the same number of threads; results are compared before anything is
+timed; calls alternate in blocks A A A B B B A A A B B B. The claim is the ratio: absolute times
+depend on the machine and on who else uses it. An implementation that is not there is listed as
+missing. The first command makes an environment that has them all (Python 3.12, mmcv compiled).
 
-    python benchmarks/ops.py [--defvistr] [--threads 1] [--out benchmarks/results]
+    make bench-env
+    .venv-bench/bin/python benchmarks/ops.py --out bench_out
+    .venv-bench/bin/python benchmarks/ops.py --case msda_encoder --sampling local --json rows.json
+    .venv-bench/bin/python benchmarks/ops.py --case build
+
+Cases are the sizes named in operators/cases.py, and two_threads, avx2, import, build; all but the
+last unless cases are named. Every row of the JSON file holds case, pass (fwd or fwd+bwd),
+implementation (ours is isda_suite), device, dtype, threads, median_ms, min_ms, peak_mb and ratio
+(anchor to the anchor's time over this one).
 """
 
 import argparse
-import ctypes
 import json
 import os
-import platform
-import statistics
-import time
-from collections.abc import Callable
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-import torch
-from torch import Tensor
-
-
-class Case(NamedTuple):
-    """Sizes of one call; ``queries=None`` makes every token of every level a query."""
-
-    shapes: list[tuple[int, int]]
-    channels: int
-    points: int
-    queries: int | None
-    heads: int = 8
-
-
-LEVELS = [(100, 134), (50, 67), (25, 34), (13, 17)]  # strides 8 to 64 of an 800x1066 image
-CASES = {
-    'encoder 800x1066': Case(LEVELS, 32, 4, None),
-    'decoder 300 queries': Case(LEVELS, 32, 4, 300),
-    'DefVisTR encoder': Case([(10, 13)] * 36 + [(8, 20)], 48, 6, None),
-}
-
-
-class Timing(NamedTuple):
-    """Seconds of single calls."""
-
-    wall: list[float]
-    cpu: list[float]
+EXTRAS = ('two_threads', 'avx2', 'import', 'build')
 
 
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--defvistr', action='store_true', help='the 37-level case too (minutes)')
+    parser.add_argument('--case', action='append', help='repeatable; default: all but build')
     parser.add_argument('--threads', type=int, default=1, help='default: 1')
-    parser.add_argument('--out', type=Path, help='folder for ops_cpu.md and ops_cpu.json')
+    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu', help='default: cpu')
+    parser.add_argument(
+        '--dtype',
+        choices=['float32', 'bfloat16', 'float16'],
+        default='float32',
+        help='of the features; attention keeps locations and weights in float32 (default: float32)',
+    )
+    parser.add_argument(
+        '--sampling', choices=['local', 'uniform', 'both'], default='both', help='default: both'
+    )
+    parser.add_argument(
+        '--isa', choices=['generic', 'avx2', 'avx512'], help='of our CPU kernels; default: the best'
+    )
+    parser.add_argument('--json', type=Path, help='file for the rows')
+    parser.add_argument('--out', type=Path, help='folder for text, JSON and chart')
     return parser.parse_args()
 
 
-def reference_points(case: Case) -> Tensor:
-    """Centres of all cells of all levels, or random points: (Q, 2) as (x, y)."""
-    if case.queries is not None:
-        return torch.rand(case.queries, 2)
-    points = []
-    for h, w in case.shapes:
-        y, x = torch.meshgrid(
-            (torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w, indexing='ij'
-        )
-        points.append(torch.stack([x, y], -1).view(-1, 2))
-    return torch.cat(points)
+def prepare(arguments: argparse.Namespace) -> Any:
+    """Choose CPU variant, threads and device before anything is loaded.
 
-
-def keep_off_pixels(locations: Tensor, shapes: Tensor) -> Tensor:
-    """Move points a thousandth of a pixel off whole coordinates.
-
-    The derivative jumps there, so two correct implementations that round differently would differ.
+    Raises:
+        SystemExit: if the machine does not have what was asked for.
     """
-    sizes_xy = shapes.flip(-1)[:, None].double()
-    pixels = locations.double() * sizes_xy - 0.5
-    pixels = pixels.floor() + pixels.frac().remainder(1).clamp(1e-3, 1 - 1e-3)
-    return ((pixels + 0.5) / sizes_xy).float()
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    if arguments.isa:
+        os.environ['ISDA_OPS_CPU_ISA'] = arguments.isa
+    import torch
+
+    from benchmarks.operators.implementations import our_operators
+    from benchmarks.operators.measure import Settings
+
+    if arguments.device == 'cuda' and not torch.cuda.is_available():
+        raise SystemExit('--device cuda: torch finds no GPU')
+    torch.set_num_threads(arguments.threads)
+    torch.backends.cudnn.allow_tf32 = False  # plain convolution computes in float32 as well
+    isa = our_operators().info()['cpu_isa']
+    if arguments.isa not in (None, isa):
+        raise SystemExit(f'--isa {arguments.isa}: our kernels run on {isa or "plain PyTorch"}')
+    return Settings(arguments.device, arguments.dtype, arguments.threads, isa)
 
 
-def make_inputs(case: Case, sampling: str) -> tuple[Tensor, ...]:
-    """Make value, spatial_shapes, level_start_index, locations and weights, seeded."""
-    torch.manual_seed(0)
-    shapes = torch.tensor(case.shapes)
-    areas = shapes.prod(1)
-    reference = reference_points(case)
-    size = (1, len(reference), case.heads, len(shapes), case.points)
-    if sampling == 'local':  # three pixels of each level around the reference point
-        offsets = torch.randn(*size, 2) * 3 / shapes.flip(-1)[:, None]
-        locations = reference.view(1, -1, 1, 1, 1, 2) + offsets
-    else:
-        locations = torch.rand(*size, 2) * 1.1 - 0.05
-    locations = keep_off_pixels(locations, shapes)
-    value = torch.randn(1, int(areas.sum()), case.heads, case.channels)
-    weights = torch.rand(size).flatten(3).softmax(-1).view(size)
-    starts = areas.cumsum(0) - areas
-    return (
-        value.requires_grad_(),
-        shapes,
-        starts,
-        locations.requires_grad_(),
-        weights.requires_grad_(),
-    )
+def choose_cases(arguments: argparse.Namespace) -> list[str]:
+    """Return the names of what is to be measured.
+
+    Raises:
+        SystemExit: if a name is unknown.
+    """
+    from benchmarks.operators.cases import CASES, TRIALS
+
+    plain = arguments.device == 'cpu' and arguments.dtype == 'float32' and arguments.threads == 1
+    extras = EXTRAS[:-1] if plain and not arguments.isa else ()
+    unknown = sorted(set(arguments.case or ()) - {*CASES, *TRIALS, *EXTRAS})
+    if unknown:
+        known = ', '.join((*CASES, *TRIALS, *EXTRAS))
+        raise SystemExit(f'--case {unknown[0]}: there is no such case; known: {known}')
+    return arguments.case or [*CASES, *extras]
 
 
-def implementations() -> dict[str, Callable[..., Tensor]]:
-    """Return ours and the anchor under their names."""
-    from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+def measure_case(
+    name: str, sampling: str, settings: Any, missing: dict[str, str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one case in both passes; note what is missing."""
+    from benchmarks.operators.cases import CASES, TRIALS, ConvolutionCase
+    from benchmarks.operators.measure import WrongResult, measure
 
-    from isda_suite.ops import ms_deform_attn
-
-    def from_mmcv(value: Tensor, shapes: Tensor, _: Tensor, *points: Tensor) -> Tensor:
-        return multi_scale_deformable_attn_pytorch(value, shapes, *points)
-
-    return {'mmcv': from_mmcv, 'isda_suite': ms_deform_attn}
-
-
-def make_call(
-    operator: Callable[..., Tensor], inputs: tuple[Tensor, ...], backward: bool
-) -> Callable[[], list[Tensor]]:
-    """Return a function that runs one forward, or forward and backward, and gives all results."""
-    value, _, _, locations, weights = inputs
-    grad = torch.randn(1, locations.shape[1], value.shape[2] * value.shape[3])
-
-    def call() -> list[Tensor]:
-        with torch.set_grad_enabled(backward):
-            out = operator(*inputs)
-        if not backward:
-            return [out]
-        return [out.detach(), *torch.autograd.grad(out, (value, locations, weights), grad)]
-
-    return call
+    case = {**CASES, **TRIALS}[name]
+    samplings = ('local', 'uniform') if sampling == 'both' else (sampling,)
+    if isinstance(case, ConvolutionCase):  # its offsets are local
+        samplings = ('local',)
+    for one in samplings:
+        for backward in (False, True):
+            try:
+                rows, absent = measure(name, case, one, backward, settings)
+            except WrongResult as error:
+                raise SystemExit(str(error)) from None
+            yield from rows
+            missing.update({f'{anchor} ({name})': why for anchor, why in absent.items()})
 
 
-def verify(ours: list[Tensor], anchor: list[Tensor]) -> float:
-    """Return the largest norm-relative difference; refuse to time wrong results."""
-    worst = max(float((a - b).norm() / b.norm()) for a, b in zip(ours, anchor, strict=True))
-    if not worst < 1e-4:
-        raise SystemExit(f'results differ by {worst:.2g}; nothing was timed')
-    return worst
+def run(arguments: argparse.Namespace, settings: Any) -> tuple[list[Any], Any, Any]:
+    """Measure everything that was chosen, with a line for each result of ours.
+
+    Returns:
+        Rows, missing implementations with reasons, single numbers.
+    """
+    from benchmarks.operators import extras
+
+    rows: list[dict[str, Any]] = []
+    missing: dict[str, str] = {}
+    measures: dict[str, float] = {}
+    for name in choose_cases(arguments):
+        if name == 'import':
+            measures['import_ms'] = extras.import_ms()
+        elif name == 'build':
+            measures['build_s'] = extras.build_s()
+        elif name in ('two_threads', 'avx2'):
+            rows += extras.two_threads(settings) if name == 'two_threads' else extras.avx2()
+        else:
+            for row in measure_case(name, arguments.sampling, settings, missing):
+                rows.append(row)
+                if row['implementation'] == 'isda_suite':
+                    ratios = ', '.join(f'{a} {r:.1f}' for a, r in row['ratio'].items())
+                    print(name, row['sampling'], row['pass'], f'| {ratios}', flush=True)
+    return rows, _by_reason(missing), measures
 
 
-def time_blocks(calls: dict[str, Callable[[], list[Tensor]]]) -> dict[str, Timing]:
-    """Time A A A B B B A A A B B B."""
-    timings = {name: Timing([], []) for name in calls}
-    for _ in range(2):
-        for name, call in calls.items():
-            for _ in range(3):
-                wall, cpu = time.perf_counter(), time.process_time()
-                call()
-                timings[name].wall.append(time.perf_counter() - wall)
-                timings[name].cpu.append(time.process_time() - cpu)
-    return timings
-
-
-def peak_memory_mib(call: Callable[[], list[Tensor]]) -> float | None:
-    """Memory one call needs at its peak beyond what was there, results included (Linux)."""
-
-    def status(key: str) -> int:
-        lines = Path('/proc/self/status').read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(key))
-
-    try:
-        # Freed memory that the allocator keeps would hide what the call needs.
-        ctypes.CDLL('libc.so.6').malloc_trim(0)
-        Path('/proc/self/clear_refs').write_text('5')  # resets the peak
-        before = status('VmRSS')
-        call()
-        return (status('VmHWM') - before) / 1024
-    except OSError:
-        return None
-
-
-def measure(case: Case, sampling: str, backward: bool) -> dict[str, object]:
-    """Measure one row of the table."""
-    inputs = make_inputs(case, sampling)
-    calls = {}
-    for name, operator in implementations().items():
-        torch.manual_seed(1)
-        calls[name] = make_call(operator, inputs, backward)
-    difference = verify(calls['isda_suite'](), calls['mmcv']())
-    memory = {name: peak_memory_mib(call) for name, call in calls.items()}
-    timings = time_blocks(calls)
-    row: dict[str, object] = {
-        'sampling': sampling,
-        'pass': 'fwd+bwd' if backward else 'forward',
-        'difference': difference,
-    }
-    for name, timing in timings.items():
-        row[name] = {
-            'cpu_median_ms': statistics.median(timing.cpu) * 1e3,
-            'cpu_min_ms': min(timing.cpu) * 1e3,
-            'wall_median_ms': statistics.median(timing.wall) * 1e3,
-            'wall_min_ms': min(timing.wall) * 1e3,
-            'extra_memory_mib': memory[name],
-        }
-    ours, anchor = timings['isda_suite'], timings['mmcv']
-    row['ratio_cpu_median'] = statistics.median(anchor.cpu) / statistics.median(ours.cpu)
-    row['ratio_cpu_min'] = min(anchor.cpu) / min(ours.cpu)
-    row['ratio_wall_min'] = min(anchor.wall) / min(ours.wall)
-    both = [(statistics.median(t.wall), statistics.median(t.cpu)) for t in timings.values()]
-    row['wall_is_cpu'] = all(abs(wall - cpu) <= 0.05 * cpu for wall, cpu in both)
-    return row
-
-
-def machine() -> dict[str, object]:
-    """Describe what this ran on."""
-    import mmcv
-
-    from isda_suite.ops import info
-
-    cpu = platform.processor()
-    if Path('/proc/cpuinfo').exists():
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-        cpu = next((x.split(':')[1].strip() for x in lines if x.startswith('model name')), cpu)
+def _by_reason(missing: dict[str, str]) -> dict[str, str]:
+    """Name an implementation once where it is missing in several cases for the same reason."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for name, reason in missing.items():
+        implementation, _, case = name.partition(' ')
+        reasons.setdefault((implementation, reason), []).append(case.strip('()'))
     return {
-        'cpu': cpu,
-        'cores': os.cpu_count(),
-        'load': [round(x, 1) for x in os.getloadavg()],
-        'threads': torch.get_num_threads(),
-        'variant': info()['cpu_isa'] or 'reference',
-        'python': platform.python_version(),
-        'torch': torch.__version__,
-        'mmcv': mmcv.__version__,
-        'date': time.strftime('%Y-%m-%d'),
+        f'{implementation} ({", ".join(cases)})': reason
+        for (implementation, reason), cases in reasons.items()
     }
-
-
-def table(rows: list[dict], about: dict[str, object]) -> str:
-    """Write the rows as markdown."""
-    head = [
-        '# Deformable attention on the CPU against mmcv',
-        '',
-        ', '.join(f'{key} {value}' for key, value in about.items()),
-        '',
-        'float32, batch 1; milliseconds of CPU time, median (minimum) of 6 calls in alternating',
-        'blocks; memory is the peak beyond the inputs, results included. `steady`: wall and CPU',
-        'time agreed within 5 %; where they did not, other programs used the machine.',
-        '',
-        '| case | sampling | pass | mmcv | isda_suite | ratio (of minima) | MiB mmcv | MiB ours '
-        '| steady |',
-        '| --- | --- | --- | --- | --- | --- | --- | --- | --- |',
-    ]
-    for row in rows:
-        times, memory = [], []
-        for name in ('mmcv', 'isda_suite'):
-            cell = row[name]
-            times.append(f'{cell["cpu_median_ms"]:.1f} ({cell["cpu_min_ms"]:.1f})')
-            extra = cell['extra_memory_mib']
-            memory.append('-' if extra is None else f'{extra:.0f}')
-        ratio = f'{row["ratio_cpu_median"]:.1f} ({row["ratio_cpu_min"]:.1f})'
-        cells = [row['case'], row['sampling'], row['pass'], *times, ratio, *memory]
-        head.append(f'| {" | ".join(cells)} | {"yes" if row["wall_is_cpu"] else "no"} |')
-    return '\n'.join(head) + '\n'
 
 
 def main() -> None:
-    """Run the cases and print or write the table."""
+    """Run the cases; print and write the results."""
     arguments = parse_arguments()
-    torch.set_num_threads(arguments.threads)
-    about = machine()
-    rows = []
-    for name, case in CASES.items():
-        if name.startswith('DefVisTR') and not arguments.defvistr:
-            continue
-        for sampling in ('local', 'uniform'):
-            for backward in (False, True):
-                row = {'case': name, **measure(case, sampling, backward)}
-                rows.append(row)
-                print(name, sampling, row['pass'], f'{row["ratio_cpu_median"]:.1f}x', flush=True)
-    text = table(rows, about)
+    settings = prepare(arguments)
+    from benchmarks.operators import report
+    from benchmarks.operators.goals import Results, judge
+
+    rows, missing, measures = run(arguments, settings)
+    about = report.machine(settings)
+    goals = judge(Results(rows, measures, judged(settings, arguments.isa)))
+    text = report.text(rows, about, missing, goals)
     print(text)
+    content = json.dumps(
+        {'machine': about, 'missing': missing, 'rows': rows, 'measures': measures, 'goals': goals},
+        indent=1,
+    )
+    if arguments.json:
+        arguments.json.write_text(content + '\n')
     if arguments.out:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        (arguments.out / 'ops_cpu.md').write_text(text)
-        results = json.dumps({'machine': about, 'rows': rows}, indent=1)
-        (arguments.out / 'ops_cpu.json').write_text(results + '\n')
+        write(arguments.out / file_name(settings, arguments.isa), text, content, rows, about)
+
+
+def judged(settings: Any, isa: str | None) -> dict[str, Any]:
+    """Say which rows the goals are about: on the CPU one thread, float32 and the best variant."""
+    about = vars(settings)
+    if settings.device == 'cpu':
+        best = 'not measured' if isa else settings.isa
+        about = {**about, 'dtype': 'float32', 'threads': 1, 'isa': best}
+    return about
+
+
+def file_name(settings: Any, isa: str | None) -> str:
+    """Name the files of a run by what differs from one thread in float32."""
+    parts = ['ops', settings.device, isa]
+    parts.append(None if settings.dtype == 'float32' else settings.dtype)
+    parts.append(None if settings.threads == 1 else f'{settings.threads}_threads')
+    return '_'.join(part for part in parts if part)
+
+
+def write(stem: Path, text: str, content: str, rows: list[Any], about: dict[str, Any]) -> None:
+    """Write text, JSON and chart."""
+    from benchmarks.operators.chart import draw
+
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    stem.with_suffix('.md').write_text(text)
+    stem.with_suffix('.json').write_text(content + '\n')
+    try:
+        if rows:
+            draw(rows, about, stem)
+    except ImportError as error:
+        print(f'no chart: {error}', file=sys.stderr)
 
 
 if __name__ == '__main__':

@@ -107,6 +107,17 @@ TORCH_LIBRARY(isda_suite, m) {
       "Tensor weight, SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation, SymInt groups, "
       "SymInt deform_groups, bool[5] output_mask) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
       tags);
+  // For tests: the bodies of the CUDA kernels, compiled for the host and run serially, with slices
+  // of at most so many bytes.
+  m.def(
+      "_deform_conv2d_cuda_body_on_host(Tensor input, Tensor offset, Tensor? mask, Tensor weight, "
+      "Tensor? bias, SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation, SymInt groups, "
+      "SymInt deform_groups, int workspace=67108864, bool fused=True) -> Tensor");
+  m.def(
+      "_deform_conv2d_backward_cuda_body_on_host(Tensor grad_output, Tensor input, Tensor offset, "
+      "Tensor? mask, Tensor weight, SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation, "
+      "SymInt groups, SymInt deform_groups, bool[5] output_mask, bool deterministic=False, "
+      "int workspace=67108864) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   // The variant of the CPU kernels in use, and a way to choose another ('' is the best one).
   m.def("_cpu_isa() -> str", &cpu_isa);
   m.def("_use_cpu_isa(str name) -> str", &use_cpu_isa);

@@ -27,8 +27,12 @@ run_ranks() {
         export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
     fi
     export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" MKL_NUM_THREADS="${MKL_NUM_THREADS:-1}"
-    # Ranks that are started again must not find the addresses of the dead ones in torchrun's store.
-    export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
+    if [ "${MAX_RESTARTS:-0}" != 0 ]; then
+        # Ranks that are started again must not find the addresses of the dead ones in torchrun's
+        # store. Without restarts its store is the safer one: it is open before the ranks start, so
+        # no other program can take its port, and it outlives every rank.
+        export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
+    fi
     ISDA_EXIT_CODE_FILE=$(mktemp)
     export ISDA_EXIT_CODE_FILE
     trap 'rm -f "$ISDA_EXIT_CODE_FILE"' EXIT

@@ -31,6 +31,12 @@ void check_level_size(size_t i, int64_t height, int64_t width) {
                     ", got (", height, ", ", width, ") for level ", i);
 }
 
+// Before anything asks for its rows.
+void check_value_rank(const at::Tensor& value) {
+  TORCH_CHECK_VALUE(value.dim() == 4, "value: expected shape (B, S, M, C), got ",
+                    text(value.sizes()));
+}
+
 bool dense_channels(const at::Tensor& value) {
   return value.stride(3) == 1 || value.size(3) <= 1 || value.numel() == 0;
 }
@@ -85,6 +91,7 @@ void check_index_tensors(const at::Tensor& value, const at::Tensor& spatial_shap
 
 std::vector<Level> read_levels(const at::Tensor& value, const at::Tensor& spatial_shapes,
                                const at::Tensor& level_start_index) {
+  check_value_rank(value);
   const auto shapes = spatial_shapes.to(at::kLong).contiguous();
   const auto starts = level_start_index.to(at::kLong).contiguous();
   const int64_t* shape = shapes.const_data_ptr<int64_t>();
@@ -104,6 +111,7 @@ std::vector<Level> read_levels(const at::Tensor& value, const at::Tensor& spatia
 }
 
 std::vector<Level> read_levels(const at::Tensor& value, at::IntArrayRef spatial_shapes) {
+  check_value_rank(value);
   TORCH_CHECK_VALUE(spatial_shapes.size() % 2 == 0,
                     "spatial_shapes: expected an even number of integers (h, w pairs), got ",
                     spatial_shapes.size());
@@ -127,8 +135,7 @@ bool has_work(const Sizes& s) {
 
 void check_value(const at::Tensor& value, int64_t levels) {
   check_floating("value", value);
-  TORCH_CHECK_VALUE(value.dim() == 4, "value: expected shape (B, S, M, C), got ",
-                    text(value.sizes()));
+  check_value_rank(value);
   TORCH_CHECK_VALUE(value.size(3) <= kMaxChannels, "value: expected at most ", kMaxChannels,
                     " channels of a head, got ", value.size(3));
   TORCH_CHECK_VALUE(value.size(1) <= std::numeric_limits<int32_t>::max(),

@@ -15,6 +15,7 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from torch import nn
 
 from isda_suite.checkpoint.load import class_names_of, load_into
+from isda_suite.checkpoint.old_offsets import accept_old_offsets
 from isda_suite.checkpoint.safe_load import install_safe_loading, load_file
 from isda_suite.compat.warning_filters import quiet_imports
 from isda_suite.engine.class_count import (
@@ -24,6 +25,7 @@ from isda_suite.engine.class_count import (
 )
 from isda_suite.engine.config_file import read_config
 from isda_suite.engine.errors import ConfigError
+from isda_suite.engine.launch import choose_operators
 from isda_suite.engine.metafile import require_published_content
 from isda_suite.engine.type_checks import explain_build_error
 
@@ -69,6 +71,7 @@ def build_model(config: str | Path | Config, num_classes: int | None = None) -> 
     if num_classes is not None:
         put_class_count(cfg.model, num_classes)
     settle_class_count(cfg, ['test_dataloader', 'train_dataloader'])
+    choose_operators(cfg)
     model_cfg = _without_pretrained(copy.deepcopy(cfg.model))
     try:
         with quiet_imports(), DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
@@ -76,6 +79,7 @@ def build_model(config: str | Path | Config, num_classes: int | None = None) -> 
     except (TypeError, KeyError) as error:
         raise explain_build_error(cfg, error) or error from error
     model.cfg = cfg
+    accept_old_offsets(model)
     return model
 
 

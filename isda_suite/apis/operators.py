@@ -14,7 +14,8 @@ def operators_line() -> str:
     kinds = ', '.join(f'{name} {kinds[device]}' for name, kinds in found['ops'].items())
     reason = found['reason'] or (found['cuda_reason'] if device == 'cuda' else None)
     why = f' ({reason})' if reason else ''
-    return f'operators on {device}: {kinds}{why}; torch {found["torch"]}'
+    place = "; in the place of mmcv's" if found['mmcv_patched'] else ''
+    return f'operators on {device}: {kinds}{why}{place}; torch {found["torch"]}'
 
 
 def log_operators(runner: Any) -> None:

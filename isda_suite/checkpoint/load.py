@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from .errors import CheckpointError
+from .old_offsets import rename_old_offsets
 from .safe_load import install_safe_loading, load_file
 
 SHOWN = 5  # names per list in a message
@@ -137,6 +138,7 @@ def compare(model: nn.Module, checkpoint: Mapping[str, Any], name: str) -> LoadR
     """
     state = state_dict_of(checkpoint, name)
     shapes = _shapes(_unwrap(model))
+    rename_old_offsets(state, shapes)
     mismatched = _find_mismatches(state, shapes)
     skip = {m.name for m in mismatched}
     report = LoadReport(
@@ -222,6 +224,7 @@ def _read(source: str | Path, trust: bool) -> dict[str, Any]:
 
 def _fill(target: nn.Module, state: dict[str, Tensor], name: str) -> LoadReport:
     shapes = _shapes(target)
+    rename_old_offsets(state, shapes)
     mismatched = _find_mismatches(state, shapes)
     skip = {m.name for m in mismatched}
     # The model's own hooks may still rename old entries, so its answer counts, not the names here.

@@ -22,7 +22,7 @@ RUNNER_KEYS = frozenset(
     custom_hooks data_preprocessor load_from resume launcher env_cfg log_processor log_level
     visualizer default_scope randomness experiment_name custom_imports model_wrapper_cfg sync_bn
     find_unused_parameters activation_checkpointing efficient_conv_bn_eval compile runner_type
-    strategy tta_model tta_pipeline
+    strategy tta_model tta_pipeline patch_mmcv
     """.split()
 )
 # Variables so usual that their likeness to a key above is no typing error.

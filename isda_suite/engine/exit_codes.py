@@ -4,6 +4,7 @@ Nothing heavy is imported here: a tool calls :func:`run_tool` before it knows wh
 stack at all.
 """
 
+import contextlib
 import os
 import sys
 import traceback
@@ -99,8 +100,15 @@ def run_tool(main: Callable[[], int | None]) -> int:
 def _leave_group() -> None:
     """Leave the other ranks: communication threads that outlive Python can abort the process."""
     distributed = sys.modules.get('torch.distributed')
-    if distributed is not None and distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        return
+    if distributed.get_backend() == 'gloo':
+        # Its threads also fail on a connection that another rank has closed, so all leave together.
+        # NCCL has no such threads, and would abort a rank that waits here for too long. This rank
+        # has done its work: what became of the others is theirs to report.
+        with contextlib.suppress(RuntimeError):
+            distributed.barrier()
+    distributed.destroy_process_group()
 
 
 def _report(error: BaseException, code: int) -> None:

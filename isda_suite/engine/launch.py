@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from isda_suite.compat.gloo import LAUNCHERS
+from isda_suite.compat.mmcv_switch import switch_mmcv_patch
 from isda_suite.engine.config_checks import check_keys
 from isda_suite.engine.config_file import apply_options, read_config
 from isda_suite.engine.errors import ConfigError
@@ -68,8 +69,9 @@ def load_config(
 def prepare_run(cfg: Any, launcher: str = 'none', trust_checkpoint: bool = False) -> None:
     """Set up the process and the configuration for this machine.
 
-    Known noise of libraries is silenced; checkpoints are read as data from here on; on a machine
-    without a GPU the ranks talk through gloo, and what needs a GPU is configured away.
+    Known noise of libraries is silenced; checkpoints are read as data from here on; mmcv's modules
+    are replaced if the configuration says so; on a machine without a GPU the ranks talk through
+    gloo, and what needs a GPU is configured away.
 
     Args:
         cfg: Changed in place.
@@ -77,7 +79,8 @@ def prepare_run(cfg: Any, launcher: str = 'none', trust_checkpoint: bool = False
         trust_checkpoint: Let checkpoints run code.
 
     Raises:
-        ConfigError: if the launcher is unknown or did not start this process.
+        ConfigError: if the launcher is unknown or did not start this process, or ``patch_mmcv`` is
+            no truth value.
     """
     import torch
 
@@ -89,6 +92,7 @@ def prepare_run(cfg: Any, launcher: str = 'none', trust_checkpoint: bool = False
         raise ConfigError(f'launcher must be one of {", ".join(LAUNCHERS)}, got {launcher!r}')
     _require_launcher(launcher)
     filter_known_warnings()
+    choose_operators(cfg)
     install_safe_loading(trust_checkpoint)
     install_safe_saving()
     cfg.launcher = launcher
@@ -100,6 +104,21 @@ def prepare_run(cfg: Any, launcher: str = 'none', trust_checkpoint: bool = False
     _add_hooks(cfg)
     if not torch.cuda.is_available():
         _fit_cpu(cfg, launcher)
+
+
+def choose_operators(cfg: Any) -> None:
+    """Let stock models use our operators if ``patch_mmcv`` of the configuration is true.
+
+    Args:
+        cfg: A configuration.
+
+    Raises:
+        ConfigError: if it is neither true nor false.
+    """
+    on = cfg.get('patch_mmcv', False)
+    if not isinstance(on, bool):
+        raise ConfigError(f'patch_mmcv must be True or False, got {on!r}')
+    switch_mmcv_patch(on)
 
 
 _LAUNCHER_VARIABLE = {
@@ -213,6 +232,7 @@ def build_runner(cfg: Any) -> Any:
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
+    from isda_suite.checkpoint.old_offsets import accept_old_offsets
     from isda_suite.compat.warning_filters import filter_known_log_lines
 
     _name_run(cfg)
@@ -227,6 +247,8 @@ def build_runner(cfg: Any) -> Any:
             f'{error_message(error)} (ISDA_DEBUG=1 shows where)'
         ) from error
     filter_known_log_lines(runner.logger)
+    if hasattr(runner.model, 'modules'):  # a FlexibleRunner makes its model later
+        accept_old_offsets(runner.model)
     return runner
 
 

@@ -8,6 +8,7 @@ pads them as it pads the whole map.
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -105,6 +106,8 @@ class FileMap:
                 f'{needed >> 20} MB, {free >> 20} MB are free: set TMPDIR to a folder with room'
             )
         self._file = tempfile.TemporaryFile()
+        # Said outright, or Python warns of a file that nobody closed.
+        weakref.finalize(self, self._file.close)
 
     @property
     def mean(self) -> Tensor:

@@ -6,6 +6,7 @@ from .build import build
 from .decompositions import decomposition_table
 from .deform_conv2d import deform_conv2d
 from .information import info
+from .mmcv_patch import patch_mmcv
 from .ms_deform_attn import ms_deform_attn
 from .ms_deform_attn_fused import ms_deform_attn_fused
 from .onnx_export import export_onnx
@@ -33,4 +34,5 @@ __all__ = [
     'info',
     'ms_deform_attn',
     'ms_deform_attn_fused',
+    'patch_mmcv',
 ]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .attention_operator import AttentionOperator, asked_for
 from .checks import levels_from_list
+from .deform_conv2d_export import backward_as_aten, forward_as_aten
 from .ms_deform_attn import OPERATOR as MS_DEFORM_ATTN
 from .ms_deform_attn_fused import OPERATOR as MS_DEFORM_ATTN_FUSED
 from .reference import Level, PointLevels
@@ -28,7 +29,10 @@ def decomposition_table() -> dict[Any, Callable[..., Any]]:
         ``torch.fx.experimental.proxy_tensor.make_fx``. Merge it into another table to keep that
         one's entries too.
     """
-    table: dict[Any, Callable[..., Any]] = {}
+    table: dict[Any, Callable[..., Any]] = {
+        torch.ops.isda_suite.deform_conv2d.default: forward_as_aten,
+        torch.ops.isda_suite.deform_conv2d_backward.default: backward_as_aten,
+    }
     for operator in (MS_DEFORM_ATTN, MS_DEFORM_ATTN_FUSED):
         forward = getattr(torch.ops.isda_suite, operator.name)
         backward = getattr(torch.ops.isda_suite, f'{operator.name}_backward')

@@ -6,6 +6,7 @@ kernels, autograd, autocast and vmap are registered here.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from .deform_conv2d_reference import (
     reference_forward,
 )
 from .library import LIBRARY
-from .transforms import fold, unfold
+from .transforms import fold, transformable, unfold
 
 NAMESPACE = 'isda_suite'
 _GEOMETRY = (
@@ -86,9 +87,12 @@ def deform_conv2d(
     """
     refuse_tangents('deform_conv2d', input, offset, mask, weight, bias)
     pairs = (list(_pair(stride)), list(_pair(padding)), list(_pair(dilation)))
-    return torch.ops.isda_suite.deform_conv2d.default(
-        input, offset, mask, weight, bias, *pairs, groups, deform_groups
-    )
+    operands: tuple[Any, ...] = (input, offset, mask, weight, bias)
+    device = input.device.type
+    if device in _AUTOCAST and torch.is_autocast_enabled(device):
+        # Inside of transforms autograd sees the operands before the operator's own rule does.
+        operands = _cast(device, *operands)
+    return _call_forward(*operands, *pairs, groups, deform_groups)
 
 
 def _forward_reference(*args: Any) -> Tensor:
@@ -150,61 +154,58 @@ def _save_operands(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _differentiate(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
     asked = list(ctx.needs_input_grad[:5])
-    gradients = torch.ops.isda_suite.deform_conv2d_backward.default(
-        grad_output, *ctx.saved_tensors, *ctx.geometry, asked
-    )
+    gradients = _call_backward(grad_output, *ctx.saved_tensors, *ctx.geometry, asked)
     return *(g if m else None for g, m in zip(gradients, asked, strict=True)), *(None,) * 5
 
 
 def _save_for_second(ctx: Any, inputs: tuple[Any, ...], output: _Gradients) -> None:
-    ctx.geometry, ctx.mask = inputs[5:-1], inputs[-1]
+    *ctx.geometry, mask = inputs[5:]
+    ctx.asked = [asked and (i != 2 or inputs[3] is not None) for i, asked in enumerate(mask)]
     ctx.save_for_backward(*inputs[:5])
 
 
-def _differentiate_twice(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+def _differentiate_twice(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
     """Gradients of the gradients, by differentiating the reference; rarely used, slow is fine."""
-    create_graph = torch.is_grad_enabled()
-    with torch.enable_grad():
-        leaves = [
-            t if t is None or (create_graph and t.requires_grad) else t.detach().requires_grad_()
-            for t in ctx.saved_tensors
-        ]
-        grad_output, input, offset, mask, weight = leaves
-        first = reference_backward(
-            grad_output, input, offset, mask, weight, Geometry(*ctx.geometry)
-        )
-        asked = [
-            (g, upstream)
-            for g, upstream, m in zip(first, grads, ctx.mask, strict=True)
-            if m and upstream is not None and upstream.numel() == g.numel()
-        ]
-        found = iter(
-            torch.autograd.grad(
-                [g for g, _ in asked],
-                [leaf for leaf in leaves if leaf is not None],
-                [upstream for _, upstream in asked],
-                create_graph=create_graph,
-                allow_unused=True,
-            )
-        )
-    return *(None if leaf is None else next(found) for leaf in leaves), *(None,) * 6
+    there = [t is not None for t in ctx.saved_tensors]
+
+    def first(*operands: Tensor) -> list[Tensor]:
+        given = iter(operands)
+        all_five: list[Any] = [next(given) if t else None for t in there]
+        grad_output, input, offset, mask, weight = all_five
+        geometry = Geometry(*ctx.geometry)
+        gradients = reference_backward(grad_output, input, offset, mask, weight, geometry)
+        return [g for g, asked in zip(gradients, ctx.asked, strict=True) if asked]
+
+    vjp: Any = torch.func.vjp  # typed as if it always returned what has_aux adds
+    _, pull_back = vjp(first, *(t for t in ctx.saved_tensors if t is not None))
+    second = iter(pull_back([g for g, asked in zip(grads, ctx.asked, strict=True) if asked]))
+    return *(next(second) if t else None for t in there), *(None,) * 6
+
+
+_AUTOCAST = ('cpu', 'cuda')
+
+
+def _cast(
+    device: str, input: Tensor, offset: Tensor, *rest: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    """Bring everything to autocast's dtype, but keep offsets in the arithmetic dtype."""
+    double = input.dtype == torch.float64  # autocast leaves double precision alone
+    dtype = torch.float64 if double else torch.get_autocast_dtype(device)
+    points = offset.to(torch.float64 if double else torch.float32)
+    return input.to(dtype), points, *(None if t is None else t.to(dtype) for t in rest)
 
 
 def _under_autocast(operator: Callable[..., Tensor], device: str) -> Callable[..., Tensor]:
-    """Bring everything to autocast's dtype, but keep offsets in the arithmetic dtype.
+    """Cast the operands and call the operator.
 
     ``torch.library.register_autocast`` would round the offsets too, so this is written by hand.
     """
     key = getattr(torch._C.DispatchKey, f'Autocast{device}')
     excluded = torch._C.DispatchKeySet(key)
 
-    def kernel(input: Tensor, offset: Tensor, *rest: Any) -> Tensor:
-        double = input.dtype == torch.float64  # autocast leaves double precision alone
-        dtype = torch.float64 if double else torch.get_autocast_dtype(device.lower())
-        mask, weight, bias = (None if t is None else t.to(dtype) for t in rest[:3])
-        offset = offset.to(torch.float64 if double else torch.float32)
+    def kernel(*args: Any) -> Tensor:
         with torch._C._ExcludeDispatchKeyGuard(excluded):
-            return operator(input.to(dtype), offset, mask, weight, bias, *rest[3:])
+            return operator(*_cast(device.lower(), *args[:5]), *args[5:])
 
     return kernel
 
@@ -223,28 +224,32 @@ def _refuse_mapped(name: str, dim: int | None) -> None:
         )
 
 
-def _forward_vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
+def _forward_vmap(
+    call: Callable[..., Tensor], info: Any, in_dims: tuple[Any, ...], *args: Any
+) -> tuple[Tensor, int]:
     _refuse_mapped('weight', in_dims[3])
     _refuse_mapped('bias', in_dims[4])
     size = info.batch_size
     folded = _fold_all(args[:3], in_dims[:3], size)
-    output = torch.ops.isda_suite.deform_conv2d.default(*folded, *args[3:])
-    return unfold(output, size), 0
+    return unfold(call(*folded, *args[3:]), size), 0
 
 
 def _backward_vmap(
-    info: Any, in_dims: tuple[Any, ...], *args: Any
+    call: Callable[..., _Gradients], info: Any, in_dims: tuple[Any, ...], *args: Any
 ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
     """Gradients of weight and bias differ from item to item, so the items go one by one."""
     _refuse_mapped('weight', in_dims[4])
     size = info.batch_size
-    operator = torch.ops.isda_suite.deform_conv2d_backward.default
     folded = _fold_all(args[:4], in_dims[:4], size)
     split = [None if t is None else unfold(t, size) for t in folded]
-    items = [
-        operator(*(None if t is None else t[i] for t in split), *args[4:]) for i in range(size)
-    ]
+    items = [call(*(None if t is None else t[i] for t in split), *args[4:]) for i in range(size)]
     return tuple(torch.stack(gradients) for gradients in zip(*items, strict=True)), (0,) * 5
+
+
+_call_forward = transformable('deform_conv2d', _save_operands, _differentiate, _forward_vmap)
+_call_backward = transformable(
+    'deform_conv2d_backward', _save_for_second, _differentiate_twice, _backward_vmap
+)
 
 
 def _register() -> None:
@@ -273,7 +278,8 @@ def _register() -> None:
         torch.library.register_fake(qualified, fake, lib=_fragment)
         torch.library.register_autograd(qualified, differentiate, setup_context=save, lib=_fragment)
         if hasattr(torch.library, 'register_vmap'):  # torch >= 2.5
-            torch.library.register_vmap(qualified, vmap, lib=_fragment)
+            rule = partial(vmap, getattr(torch.ops.isda_suite, name))
+            torch.library.register_vmap(qualified, rule, lib=_fragment)
     operator = torch.ops.isda_suite.deform_conv2d.default
     for device in ('CPU', 'CUDA'):
         kernel = _under_autocast(operator, device)

@@ -131,7 +131,7 @@ def reference_forward(
     """
     samples = _sample(input, offset, mask, weight, geometry)
     output = samples.weight @ _columns(samples, geometry.groups)
-    output = output.reshape(len(input), len(weight), *offset.shape[2:])
+    output = output.reshape(input.shape[0], weight.shape[0], *offset.shape[2:])
     if bias is not None:
         output = output + bias.to(output.dtype).view(1, -1, 1, 1)
     return in_format_of(output.to(input.dtype), input)
@@ -166,7 +166,7 @@ def reference_backward(
     samples = _sample(input, offset, mask, weight, geometry)
     points = samples.points
     k, n = points.fx.shape[2:]
-    upstream = grad_output.to(samples.flat.dtype).reshape(b, r, len(weight) // r, n)
+    upstream = grad_output.to(samples.flat.dtype).reshape(b, r, weight.shape[0] // r, n)
     spread = samples.weight.transpose(1, 2) @ upstream  # (B, R, C/R * K, N)
     spread = spread.reshape(b, g, c // g, k, n).permute(0, 1, 3, 4, 2)
     scattered = torch.where(points.valid.unsqueeze(-1), samples.share.unsqueeze(-1) * spread, 0.0)
@@ -185,7 +185,7 @@ def reference_backward(
         grad_offset.to(offset.dtype),
         grad_mask.to(input.dtype if mask is None else mask.dtype),
         grad_weight.reshape(weight.shape).to(weight.dtype),
-        upstream.sum((0, 3)).reshape(len(weight)).to(weight.dtype),
+        upstream.sum((0, 3)).reshape(weight.shape[0]).to(weight.dtype),
     )
 
 

@@ -52,7 +52,8 @@ class MultiScaleDeformableAttention(BaseModule):
         init_cfg: dict[str, Any] | None = None,
         value_proj_ratio: float = 1.0,
     ) -> None:
-        super().__init__(init_cfg)
+        # By name: under patch_mmcv mmcv's class, which has other arguments, comes next.
+        BaseModule.__init__(self, init_cfg)
         value_dims = int(embed_dims * value_proj_ratio)
         for name, dims in (
             ('embed_dims', embed_dims),
@@ -114,14 +115,15 @@ class MultiScaleDeformableAttention(BaseModule):
             query: (Q, B, C), or (B, Q, C) with ``batch_first``.
             key: Ignored; part of mmcv's signature.
             value: (S, B, C) or (B, S, C); the queries if ``None``.
-            identity: What the output is added to; the queries if ``None``.
+            identity: What the output is added to; the queries if ``None``. Its old name
+                ``residual`` is taken too.
             query_pos: Added to the queries before the projections.
             key_padding_mask: (B, S), true where a value counts as zero.
             reference_points: (B, Q, L, 2) as (x, y) or (B, Q, L, 4) as (x, y, w, h), 0..1; the
                 level axis may be 1.
             spatial_shapes: (L, 2) as (h, w), a tensor or a list of pairs.
             level_start_index: (L,), where levels start; ``None`` if one follows the other.
-            **kwargs: Ignored; mmdet's layers pass more than is needed.
+            **kwargs: Otherwise ignored; mmdet's layers pass more than is needed.
 
         Returns:
             The shape of ``query``.
@@ -133,6 +135,7 @@ class MultiScaleDeformableAttention(BaseModule):
             missing = 'reference_points' if reference_points is None else 'spatial_shapes'
             raise ValueError(f'{missing}: expected a tensor, got None')
         value = query if value is None else value
+        identity = kwargs.get('residual') if identity is None else identity
         identity = query if identity is None else identity
         query = query if query_pos is None else query + query_pos
         if not self.batch_first:

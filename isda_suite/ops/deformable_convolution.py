@@ -47,7 +47,8 @@ class _DeformableConvolution(nn.Module):
         groups: int,
         deform_groups: int,
     ) -> None:
-        super().__init__()
+        # By name: under patch_mmcv mmcv's class, which has other arguments, comes next.
+        nn.Module.__init__(self)
         for name, channels, factor, count in (
             ('in_channels', in_channels, 'groups', groups),
             ('in_channels', in_channels, 'deform_groups', deform_groups),
@@ -107,16 +108,6 @@ def _zero(conv: nn.Conv2d) -> None:
     nn.init.zeros_(conv.weight)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
-
-
-def _rename_offset(state_dict: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
-    """Before version 2 the layer stood beside the module, as ``<name>_offset``."""
-    if (metadata.get('version') or 1) >= 2:
-        return
-    for part in ('weight', 'bias'):
-        ours, old = f'{prefix}conv_offset.{part}', f'{prefix[:-1]}_offset.{part}'
-        if ours not in state_dict and old in state_dict:
-            state_dict[ours] = state_dict.pop(old)
 
 
 @MODELS.register_module()
@@ -197,7 +188,7 @@ class DeformConv2d(_DeformableConvolution):
 class DeformConv2dPack(DeformConv2d):
     """Version 1 that predicts its offsets with a convolution of the same geometry."""
 
-    _version = 2
+    _version = 2  # in state dicts, as mmcv's; isda_suite.checkpoint.old_offsets knows version 1
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -210,12 +201,6 @@ class DeformConv2dPack(DeformConv2d):
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # a pack takes no offsets
         """Predict the offsets of (B, C, H, W) or (C, H, W) and convolve."""
         return super().forward(x, self.conv_offset(x))
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
-    ) -> None:
-        _rename_offset(state_dict, prefix, local_metadata)
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
 
 @MODELS.register_module()
@@ -296,7 +281,7 @@ class ModulatedDeformConv2d(_DeformableConvolution):
 class ModulatedDeformConv2dPack(ModulatedDeformConv2d):
     """Version 2 that predicts offsets and mask with a convolution of the same geometry."""
 
-    _version = 2
+    _version = 2  # in state dicts, as mmcv's; isda_suite.checkpoint.old_offsets knows version 1
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -315,9 +300,3 @@ class ModulatedDeformConv2dPack(ModulatedDeformConv2d):
         points = predicted.shape[1] // 3
         offset, mask = predicted.split([2 * points, points], 1)
         return self._convolve(x, offset, mask.sigmoid())
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
-    ) -> None:
-        _rename_offset(state_dict, prefix, local_metadata)
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)

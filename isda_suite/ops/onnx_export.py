@@ -1,8 +1,8 @@
 """ONNX: our operators as standard ones, or as the node of TensorRT's plug-in.
 
-The default is the decomposition into gathers and arithmetic, which every runtime has. There is no
-``GridSample`` in it: its rules at the border differ, and TensorRT miscompiled it in several
-releases.
+Attention is by default decomposed into gathers and arithmetic, which every runtime has. There is
+no ``GridSample`` in it: its rules at the border differ, and TensorRT miscompiled it in several
+releases. Deformable convolution is the standard node ``DeformConv``, or decomposed on request.
 """
 
 import importlib.util
@@ -13,13 +13,19 @@ import torch
 from torch import Tensor
 
 from .decompositions import decomposition_table
+from .deform_conv2d_export import ONNX_OPSET, as_onnx_node
 from .ms_deform_attn_fused_reference import locations_and_weights
 
 PLUGIN = 'trt.plugins::MultiscaleDeformableAttnPlugin_TRT'
 """Domain and type of the node; TensorRT finds a plug-in by the type alone."""
 
 
-def export_onnx(program: torch.export.ExportedProgram, plugin: bool = False, **options: Any) -> Any:
+def export_onnx(
+    program: torch.export.ExportedProgram,
+    plugin: bool = False,
+    composite: bool = False,
+    **options: Any,
+) -> Any:
     """Translate a program that contains our operators to ONNX.
 
     Args:
@@ -27,6 +33,8 @@ def export_onnx(program: torch.export.ExportedProgram, plugin: bool = False, **o
         plugin: Write the sampling of ``ms_deform_attn`` and ``ms_deform_attn_fused`` as one node
             for TensorRT's plug-in ``MultiscaleDeformableAttnPlugin_TRT``, rather than as standard
             operators; softmax and locations of the fused one are standard operators then.
+        composite: Write ``deform_conv2d`` as gathers and arithmetic, for runtimes without
+            ``DeformConv`` and for operator sets before 19.
         **options: Passed to ``torch.onnx.export``.
 
     Returns:
@@ -34,7 +42,8 @@ def export_onnx(program: torch.export.ExportedProgram, plugin: bool = False, **o
 
     Raises:
         ImportError: if onnx or onnxscript is not installed.
-        RuntimeError: if torch is too old: 2.5 is needed, with ``plugin`` 2.8.
+        RuntimeError: if torch is too old: 2.5 is needed, for ``DeformConv`` and ``plugin`` 2.8.
+        ValueError: if ``opset_version`` has no ``DeformConv``.
     """
     for name in ('onnx', 'onnxscript'):
         if importlib.util.find_spec(name) is None:
@@ -42,11 +51,25 @@ def export_onnx(program: torch.export.ExportedProgram, plugin: bool = False, **o
                 f'{name}: expected for the export to ONNX, but it is not installed; '
                 "run `pip install 'isda_suite[onnx]'`"
             )
-    needed = (2, 8) if plugin else (2, 5)
+    convolution = torch.ops.isda_suite.deform_conv2d.default
+    node = not composite and any(n.target is convolution for n in program.graph.nodes)
+    needed = (2, 8) if plugin or node else (2, 5)
     if tuple(int(part) for part in torch.__version__.split('.')[:2]) < needed:
         oldest = '.'.join(map(str, needed))
         raise RuntimeError(f'torch: expected {oldest} or newer, got {torch.__version__}')
-    table = _plugin_table() if plugin else decomposition_table()
+    table = decomposition_table()
+    if plugin:
+        table.update(_plugin_table())
+    if node:
+        table[convolution] = as_onnx_node
+        opset = options.get('opset_version')
+        if opset is None:
+            options['opset_version'] = ONNX_OPSET
+        elif opset < ONNX_OPSET:
+            raise ValueError(
+                f'opset_version: expected at least {ONNX_OPSET}, the first with DeformConv, or '
+                f'composite=True, got {opset}'
+            )
     return torch.onnx.export(program.run_decompositions(table), dynamo=True, **options)
 
 

@@ -1,8 +1,8 @@
-"""``torch.func`` on the operators: vmap, and derivatives inside of transforms.
+"""``torch.func`` on our operators: derivatives inside of transforms, and vmap of attention.
 
-The operators of deformable attention treat images alone, so the N*B images of N examples go through
-one call. An operand that is not mapped is repeated for every example; the levels are the same for
-all images, so they cannot be mapped.
+All operators treat images alone, so the N*B images of N examples go through one call. An operand
+that is not mapped is repeated for every example; the levels are the same for all images, so they
+cannot be mapped. The rules for convolution stand beside that operator.
 
 Axes: N examples of vmap, B images of an example.
 """
@@ -65,7 +65,8 @@ def transformable(
         name: Of the operator in our namespace; it may be defined later.
         save: What was given to ``register_autograd`` as ``setup_context``.
         differentiate: What was given to it as the backward.
-        rule: :func:`map_forward` or :func:`map_backward`.
+        rule: What vmap does, as :func:`map_forward` and :func:`map_backward`; called with the
+            returned function and what vmap gives.
     """
 
     def forward(*args: Any) -> Any:
@@ -80,7 +81,7 @@ def transformable(
         'backward': staticmethod(differentiate),
         'vmap': staticmethod(vmap),
     }
-    function: Any = type('MultiScaleDeformableAttention', (torch.autograd.Function,), methods)
+    function: Any = type(name, (torch.autograd.Function,), methods)
 
     def call(*args: Any) -> Any:
         if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():

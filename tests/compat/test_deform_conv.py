@@ -102,7 +102,7 @@ def test_modulated_gradients(geometry):
 
 
 def test_weight_gradient_alone_equals_the_one_computed_with_the_others():
-    """mmcv asks for it in a second call, which reuses what the first one left, if it may."""
+    """mmcv asks for it in a second call."""
     from mmcv.ops import deform_conv2d
 
     x, offset, _, weight, _ = make_inputs(GEOMETRIES[0])
@@ -111,7 +111,7 @@ def test_weight_gradient_alone_equals_the_one_computed_with_the_others():
     x.requires_grad_()
     other = weight.clone().requires_grad_()
     output = deform_conv2d(x, offset, other, 1, 1).square().sum()
-    for factor in (1, 3):  # a second backward pass must not find the first one's leftovers
+    for factor in (1, 3):
         factor = torch.tensor(factor, dtype=torch.double)
         (gradient,) = torch.autograd.grad(output, other, factor, retain_graph=True)
         torch.testing.assert_close(gradient, factor * leaf.grad)
@@ -142,7 +142,7 @@ def test_scale_multiplies_the_weight_gradient_and_adds_it():
     assert results[0].abs().sum() > 0
 
 
-def test_weight_gradient_kept_for_another_output_gradient_is_not_used():
+def test_nothing_is_kept_in_the_scratch_tensors_between_calls():
     import mmcv._ext as ext
 
     x, offset, _, weight, _ = make_inputs(GEOMETRIES[0])
@@ -169,6 +169,43 @@ def test_zero_offsets_give_an_ordinary_convolution_also_in_bfloat16():
     torch.testing.assert_close(output, expected.bfloat16())
     output.sum().backward()
     assert x.grad.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize('dtype, bound', [(torch.float16, 2e-3), (torch.bfloat16, 8e-3)])
+def test_sixteen_bits_are_added_up_in_float32(dtype, bound):
+    """Against double precision on the rounded operands: one rounding at the end."""
+    from mmcv.ops import modulated_deform_conv2d
+
+    narrow = [t.to(dtype).requires_grad_() for t in make_inputs(GEOMETRIES[1])]
+    wide = [t.detach().double().requires_grad_() for t in narrow]
+    results = []
+    for operands in (narrow, wide):
+        output = modulated_deform_conv2d(*operands, *GEOMETRIES[1])
+        results.append([output, *torch.autograd.grad(output, operands, torch.ones_like(output))])
+    for found, expected in zip(*results, strict=True):
+        assert found.dtype == dtype
+        assert (found.double() - expected).norm() < bound * expected.norm()
+
+
+def test_our_operator_runs_underneath():
+    from mmcv.ops import deform_conv2d, modulated_deform_conv2d
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    called = set()
+
+    class Record(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            called.add(str(function))
+            return function(*args, **(kwargs or {}))
+
+    x, offset, mask, weight, bias = (t.requires_grad_() for t in make_inputs(GEOMETRIES[0]))
+    with Record():
+        deform_conv2d(x, offset, weight, 1, 1).sum().backward()
+        modulated_deform_conv2d(x, offset, mask, weight, bias, 1, 1).sum().backward()
+    assert {name for name in called if 'deform' in name} == {
+        'isda_suite.deform_conv2d.default',
+        'isda_suite.deform_conv2d_backward.default',
+    }
 
 
 @pytest.mark.parametrize('name', ['DCN', 'DCNv2'])

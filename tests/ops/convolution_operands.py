@@ -11,7 +11,12 @@ from tests.ops.operands import needs_library, norm_error
 
 __all__ = ['BACKENDS', 'Operands', 'make_operands', 'needs_library', 'norm_error', 'run']
 
-BACKENDS = [pytest.param('compiled', marks=needs_library), 'reference']
+BACKENDS = [
+    pytest.param('compiled', marks=needs_library),
+    pytest.param('cuda_body', marks=needs_library),
+    'reference',
+]
+"""What a test runs on: the kernels, the CUDA kernels' bodies compiled for the host, plain torch."""
 
 
 class Operands(NamedTuple):
@@ -96,15 +101,21 @@ def grad_like_output(operands, seed=1):
 
 
 def run_forward(backend, operands):
-    operator = torch.ops.isda_suite.deform_conv2d
-    return (operator if backend == 'compiled' else _forward_reference)(*operands)
+    if backend == 'reference':
+        return _forward_reference(*operands)
+    middle = {'compiled': '', 'cuda_body': '_cuda_body_on_host'}[backend]
+    name = f'{"_" if middle else ""}deform_conv2d{middle}'
+    return getattr(torch.ops.isda_suite, name)(*operands)
 
 
 def run_backward(backend, operands, grad_output, wanted=None):
     wanted = wanted or [t is not None for t in operands[:5]]
-    operator = torch.ops.isda_suite.deform_conv2d_backward
-    call = operator if backend == 'compiled' else _backward_reference
-    return call(grad_output, *operands[:4], *operands[5:], wanted)
+    arguments = (grad_output, *operands[:4], *operands[5:], wanted)
+    if backend == 'reference':
+        return _backward_reference(*arguments)
+    middle = {'compiled': '', 'cuda_body': '_cuda_body_on_host'}[backend]
+    name = f'{"_" if middle else ""}deform_conv2d_backward{middle}'
+    return getattr(torch.ops.isda_suite, name)(*arguments)
 
 
 def run(backend, operands, grad_output=None):

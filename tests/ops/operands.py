@@ -1,10 +1,12 @@
 """Operands of ms_deform_attn for the tests, a slow loop to compare with, and the backends."""
 
 import math
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from isda_suite.ops.library import LIBRARY
 from isda_suite.ops.reference import Level, reference_backward, reference_forward
@@ -142,3 +144,20 @@ def norm_error(actual, expected):
     """Norm of the difference over the norm, in double precision."""
     actual, expected = actual.double(), expected.double()
     return float((actual - expected).norm() / expected.norm().clamp_min(1e-30))
+
+
+def gradients(module, call):
+    """Gradients of all parameters for one made-up loss."""
+    module.zero_grad()
+    call().square().sum().backward()
+    return [p.grad.clone() for p in module.parameters()]
+
+
+@contextmanager
+def one_rank(folder):
+    """A process group of this process alone."""
+    dist.init_process_group('gloo', f'file://{folder}/store', rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()

@@ -1,9 +1,9 @@
 """What users of other implementations ask for most, one test a complaint.
 
-Complaints that other modules cover: second derivatives (test_agreement.py), autocast, strides and
-more than 2^31 elements (test_dtypes.py), levels of any size (test_edges.py), numbers of threads
-(test_variants.py), missing libraries (test_library.py), ONNX (test_onnx.py), devices, streams and
-graphs (test_cuda.py).
+These are about attention; test_deform_conv2d_complaints.py is about convolution. Complaints that
+other modules cover: autocast, strides and more than 2^31 elements (test_dtypes.py), levels of any
+size (test_edges.py), numbers of threads (test_variants.py), missing libraries (test_library.py),
+ONNX (test_onnx.py), devices, streams and graphs (test_cuda.py).
 """
 
 import copy
@@ -12,12 +12,11 @@ import pickle
 import pytest
 import torch
 import torch._dynamo.config
-import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from isda_suite.ops import MultiScaleDeformableAttention, ms_deform_attn
-from tests.ops.operands import BACKENDS, make_operands, norm_error, run
+from tests.ops.operands import BACKENDS, gradients, make_operands, norm_error, one_rank, run
 
 SHAPES = ((5, 7), (3, 4))
 ROWS = 47
@@ -41,12 +40,6 @@ def _inputs(images=2, queries=6, shapes=SHAPES, seed=0):
         'reference_points': torch.rand(images, queries, len(shapes), 2, generator=generator),
         'spatial_shapes': torch.tensor(shapes),
     }
-
-
-def _gradients(module, call):
-    module.zero_grad()
-    call().square().sum().backward()
-    return [p.grad.clone() for p in module.parameters()]
 
 
 @pytest.mark.parametrize('images', [1, 3, 5, 7, 65])
@@ -96,18 +89,18 @@ def test_compiles_once_without_graph_breaks_for_any_queries_and_image_size(table
             inputs = _inputs(3, queries, shapes)
             if tables == 'list':
                 inputs['spatial_shapes'] = list(shapes)
-            expected = _gradients(module, lambda inputs=inputs: module(**inputs))
-            found = _gradients(module, lambda inputs=inputs: compiled(**inputs))
+            expected = gradients(module, lambda inputs=inputs: module(**inputs))
+            found = gradients(module, lambda inputs=inputs: compiled(**inputs))
             for a, b in zip(found, expected, strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('reentrant', [False, True])
-def test_activation_checkpointing_gives_the_same_gradients(reentrant):
+def test_activation_checkpointing_gives_the_samegradients(reentrant):
     module, inputs = _module(), _inputs()
     query = inputs.pop('query').requires_grad_()
-    expected = _gradients(module, lambda: module(query, **inputs))
-    found = _gradients(
+    expected = gradients(module, lambda: module(query, **inputs))
+    found = gradients(
         module,
         lambda: checkpoint(lambda q: module(q, **inputs), query, use_reentrant=reentrant),
     )
@@ -135,35 +128,25 @@ def test_inference_mode_and_tensors_made_in_it():
 
 def test_copies_and_pickles_train_like_the_original():
     module, inputs = _module(), _inputs()
-    expected = _gradients(module, lambda: module(**inputs))
+    expected = gradients(module, lambda: module(**inputs))
     for again in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
-        found = _gradients(again, lambda again=again: again(**inputs))
+        found = gradients(again, lambda again=again: again(**inputs))
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
 def test_distributed_training_reaches_every_parameter(tmp_path):
     module, inputs = _module(), _inputs()
-    expected = _gradients(module, lambda: module(**inputs))
-    dist.init_process_group('gloo', f'file://{tmp_path}/store', rank=0, world_size=1)
-    try:
+    expected = gradients(module, lambda: module(**inputs))
+    with one_rank(tmp_path):
         wrapped = DistributedDataParallel(module)
-        found = _gradients(module, lambda: wrapped(**inputs))
-    finally:
-        dist.destroy_process_group()
+        found = gradients(module, lambda: wrapped(**inputs))
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-
-
-@pytest.fixture
-def deterministic():
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def test_training_is_reproducible(deterministic):
     """Deterministic algorithms raise no error on the CPU and give the same bits twice."""
     module, inputs = _module(), _inputs(3, 40)
-    first, second = (_gradients(module, lambda: module(**inputs)) for _ in range(2))
+    first, second = (gradients(module, lambda: module(**inputs)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
@@ -178,3 +161,49 @@ def test_every_element_of_every_result_is_written(deterministic, backend, channe
     mixed = torch.float32 if dtype == torch.bfloat16 else dtype
     for result in run(backend, operands.to(dtype, mixed)):
         assert result.isfinite().all()
+
+
+def test_second_derivatives_exist():
+    """A gradient penalty reaches every weight; elsewhere backward is once_differentiable."""
+    module, inputs = _module(), _inputs()
+    query = inputs.pop('query').requires_grad_()
+    output = module(query, **inputs).square().sum()
+    (gradient,) = torch.autograd.grad(output, query, create_graph=True)
+    found = gradients(module, lambda: gradient)
+    assert all(g.isfinite().all() and g.any() for g in found)
+
+
+@pytest.mark.parametrize('autocast', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
+def test_no_mixture_of_dtypes_fails_under_autocast(dtype, autocast):
+    """Elsewhere: "expected scalar type Half but found Float"."""
+    module, inputs = _module(), _inputs()
+    for name in ('query', 'value', 'reference_points'):
+        mixed = {**inputs, name: inputs[name].to(dtype)}
+        with torch.autocast('cpu', dtype=autocast):
+            found = module(**mixed)
+        assert norm_error(found.detach(), module(**inputs).detach()) < 0.05, name
+        found.float().sum().backward()
+
+
+def test_a_wrong_operand_is_named_under_autocast_too():
+    operands = make_operands(dtype=torch.float32)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        for name in ('sampling_locations', 'attention_weights'):
+            wrong = operands._replace(**{name: getattr(operands, name)[:1]})
+            with pytest.raises(ValueError, match=f'^{name}: expected shape .*, got'):
+                ms_deform_attn(*wrong)
+
+
+def test_it_compiles_under_autocast_with_gradients():
+    module, inputs = _module(), _inputs()
+
+    def call(module):
+        with torch.autocast('cpu', dtype=torch.bfloat16):
+            return module(**inputs).float()
+
+    torch._dynamo.reset()
+    compiled = torch.compile(module, backend='aot_eager', fullgraph=True)
+    expected = gradients(module, lambda: call(module))
+    for a, b in zip(gradients(module, lambda: call(compiled)), expected, strict=True):
+        assert norm_error(a, b) < 0.02

@@ -79,25 +79,6 @@ def test_every_parameter_gets_a_gradient(kind):
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in pack.parameters())
 
 
-@pytest.mark.parametrize('version', [None, 1, 2])
-@pytest.mark.parametrize('kind', PACKS)
-def test_old_checkpoints_name_the_offsets_beside_the_layer(kind, version):
-    """Before version 2: ``conv2_offset`` beside ``conv2``.
-
-    Loaders that show a module only the keys below its own name hide the old ones from it.
-    """
-    pack = kind(4, 6, 3)
-    old = {
-        f'conv2.{name}'.replace('conv2.conv_offset.', 'conv2_offset.'): torch.randn_like(value)
-        for name, value in pack.state_dict().items()
-    }
-    metadata = {} if version is None else {'version': version}
-    seen = dict(old)
-    pack._load_from_state_dict(seen, 'conv2.', metadata, True, [], [], [])
-    assert ('conv2.conv_offset.weight' in seen) == (version != 2)
-    assert ('conv2_offset.bias' in seen) == (version == 2)
-
-
 def test_version_one_takes_one_image_without_a_batch():
     conv = DeformConv2d(4, 6, 3, padding=1)
     x, offset = torch.randn(1, 4, 5, 6), torch.randn(1, 18, 5, 6)

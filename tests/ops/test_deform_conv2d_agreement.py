@@ -3,8 +3,6 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from isda_suite.ops import deform_conv2d
 from tests.ops.convolution_operands import (
@@ -112,37 +110,6 @@ def test_whole_offsets_are_a_convolution_of_the_moved_input(backend):
     moved = F.pad(operands.input, (1, -1, -2, 2))
     plain = F.conv2d(moved, operands.weight, operands.bias)
     torch.testing.assert_close(run_forward(backend, operands._replace(offset=offset)), plain)
-
-
-@needs_library
-@settings(max_examples=20, deadline=None, derandomize=True)
-@given(st.integers(0, 1000))
-def test_weight_groups_are_separate_calls(seed):
-    operands = make_operands(groups=2, seed=seed)
-    halves = [
-        operands._replace(
-            input=operands.input.chunk(2, 1)[i],
-            weight=operands.weight.chunk(2)[i],
-            bias=operands.bias.chunk(2)[i],
-            groups=1,
-        )
-        for i in range(2)
-    ]
-    apart = torch.cat([run_forward('compiled', half) for half in halves], 1)
-    torch.testing.assert_close(run_forward('compiled', operands), apart)
-
-
-@needs_library
-def test_images_do_not_see_one_another():
-    operands = make_operands(images=5)
-    whole = run_forward('compiled', operands)
-    for i in range(5):
-        alone = operands._replace(
-            input=operands.input[i : i + 1],
-            offset=operands.offset[i : i + 1],
-            mask=operands.mask[i : i + 1],
-        )
-        assert torch.equal(run_forward('compiled', alone)[0], whole[i])
 
 
 @pytest.mark.parametrize('backend', BACKENDS)

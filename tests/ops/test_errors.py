@@ -11,6 +11,7 @@ from tests.ops.operands import grad_like_output, make_operands
 GOOD = make_operands(dtype=torch.float32)
 WRONG = {
     'value: expected shape (B, S, M, C), got (2, 48, 15)': {'value': GOOD.value.flatten(2)},
+    'value: expected shape (B, S, M, C), got ()': {'value': torch.tensor(1.0)},
     'value: expected dtype float32, float64, float16 or bfloat16, got int64': {
         'value': GOOD.value.long()
     },

@@ -41,8 +41,9 @@ def test_two_runs_on_one_machine_and_a_third_in_which_a_rank_dies(data, tmp_path
     output = (tmp_path / 'dying/output.txt').read_text()
     assert 'exitcode' in output and ': 3' in output, 'torchrun names the rank and its code'
     assert (tmp_path / 'dying/w/iter_2.pth').is_file()
-    assert [run.wait(timeout=240) for run in runs] == [0, 0]
-    assert all((tmp_path / name / 'w/iter_4.pth').is_file() for name in ('first', 'second'))
+    for name, run in zip(('first', 'second'), runs, strict=True):
+        assert run.wait(timeout=240) == 0, (tmp_path / name / 'output.txt').read_text()[-3000:]
+        assert (tmp_path / name / 'w/iter_4.pth').is_file()
 
 
 def test_ranks_are_started_again_from_the_newest_checkpoint(data, tmp_path):

@@ -1,41 +1,34 @@
-"""Deformable convolution, with and without modulation, on torchvision's operator.
+"""Deformable convolution, with and without modulation, on the operator of ``isda_suite.ops``.
 
 mmcv hands results and gradients in as tensors to be filled, and the geometry as keywords.
 B images, C input channels, O output channels, K = kernel height * width, G = deformable groups.
 """
 
-from dataclasses import astuple, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .precision import widen
+_Geometry = tuple[list[int], list[int], list[int], int, int]
+_BACKWARD_ORDER = ('input', 'offset', 'mask', 'weight', 'bias')
 
 
-@dataclass(frozen=True)
-class ConvGeometry:
-    """Numbers of a convolution in the order in which torchvision takes them."""
+def _plain(options: dict[str, int]) -> _Geometry:
+    """Read the keywords of the operators without modulation."""
+    return _geometry(options, ('dH', 'dW', 'padH', 'padW', 'dilationH', 'dilationW'))
 
-    stride_h: int
-    stride_w: int
-    pad_h: int
-    pad_w: int
-    dilation_h: int
-    dilation_w: int
-    groups: int
-    deform_groups: int
 
-    @classmethod
-    def plain(cls, options: dict[str, int]) -> 'ConvGeometry':
-        """Read the keywords of the operators without modulation."""
-        names = ('dH', 'dW', 'padH', 'padW', 'dilationH', 'dilationW', 'group', 'deformable_group')
-        return cls(*(int(options[name]) for name in names))
+def _modulated(options: dict[str, int]) -> _Geometry:
+    """Read the keywords of the operators with modulation."""
+    names = ('stride_h', 'stride_w', 'pad_h', 'pad_w', 'dilation_h', 'dilation_w')
+    return _geometry(options, names)
 
-    @classmethod
-    def modulated(cls, options: dict[str, int]) -> 'ConvGeometry':
-        """Read the keywords of the operators with modulation."""
-        names = ('stride_h', 'stride_w', 'pad_h', 'pad_w', 'dilation_h', 'dilation_w')
-        return cls(*(int(options[name]) for name in (*names, 'group', 'deformable_group')))
+
+def _geometry(options: dict[str, int], names: tuple[str, ...]) -> _Geometry:
+    """Stride, padding and dilation as (y, x), groups and deformable groups."""
+    numbers = [int(options[name]) for name in names]
+    groups = int(options['group']), int(options['deformable_group'])
+    return numbers[:2], numbers[2:4], numbers[4:], *groups
 
 
 def deform_conv_forward(
@@ -61,7 +54,7 @@ def deform_conv_forward(
 
     Source: Deformable Convolutional Networks (arXiv:1703.06211), section 2.1.
     """
-    _convolve(input, weight, offset, None, None, output, ConvGeometry.plain(options))
+    output.copy_(_convolve(input, offset, None, weight, None, _plain(options)))
 
 
 def deform_conv_backward_input(
@@ -76,10 +69,6 @@ def deform_conv_backward_input(
 ) -> None:
     """Write the gradients of input and offset.
 
-    torchvision computes the gradient of the weight along with them. It is left with the scratch
-    tensor, which mmcv passes on to ``deform_conv_backward_parameters``, so that it is not
-    computed a second time.
-
     Args:
         input: As in the forward pass.
         offset: As in the forward pass.
@@ -87,14 +76,13 @@ def deform_conv_backward_input(
         grad_input: Receives the gradient of ``input``.
         grad_offset: Receives the gradient of ``offset``.
         weight: As in the forward pass.
-        columns: Scratch, see above.
+        columns: Scratch, not used.
         options: As in the forward pass.
     """
-    geometry = ConvGeometry.plain(options)
-    grads = _gradients(grad_output, input, weight, offset, None, geometry)
-    grad_input.copy_(grads[0])
-    grad_offset.copy_(grads[2])
-    columns._grad_weight_of = (grad_output, grads[1])  # type: ignore[attr-defined]
+    operands = (grad_output, input, offset, None, weight)
+    grads = _gradients(*operands, _plain(options), 'input', 'offset')
+    grad_input.copy_(grads['input'])
+    grad_offset.copy_(grads['offset'])
 
 
 def deform_conv_backward_parameters(
@@ -113,17 +101,14 @@ def deform_conv_backward_parameters(
         offset: As in the forward pass.
         grad_output: (B, O, H_out, W_out).
         grad_weight: (O, C / groups, kernel height, kernel width); is added to.
-        columns: Scratch, may hold the gradient already.
+        columns: Scratch, not used.
         ones: Scratch, not used.
         options: As in the forward pass, and ``scale``.
     """
-    scale = options.get('scale', 1)
-    known_for, gradient = columns.__dict__.pop('_grad_weight_of', (None, None))
-    if known_for is not grad_output:
-        geometry = ConvGeometry.plain(options)
-        # The gradient of the weight does not depend on the weight: its shape is enough.
-        gradient = _gradients(grad_output, input, grad_weight, offset, None, geometry)[1]
-    grad_weight.add_(gradient.to(grad_weight.dtype), alpha=scale)
+    # The gradient of the weight does not depend on the weight: its shape is enough.
+    operands = (grad_output, input, offset, None, grad_weight.to(input.dtype))
+    gradient = _gradients(*operands, _plain(options), 'weight')['weight']
+    grad_weight.add_(gradient.to(grad_weight.dtype), alpha=options.get('scale', 1))
 
 
 def modulated_deform_conv_forward(
@@ -154,7 +139,7 @@ def modulated_deform_conv_forward(
     Source: Deformable ConvNets v2 (arXiv:1811.11168), section 3.2.
     """
     used_bias = bias if options['with_bias'] else None
-    _convolve(input, weight, offset, mask, used_bias, output, ConvGeometry.modulated(options))
+    output.copy_(_convolve(input, offset, mask, weight, used_bias, _modulated(options)))
 
 
 def modulated_deform_conv_backward(
@@ -191,48 +176,48 @@ def modulated_deform_conv_backward(
         grad_output: (B, O, H_out, W_out).
         options: As in the forward pass.
     """
-    geometry = ConvGeometry.modulated(options)
-    grads = _gradients(grad_output, input, weight, offset, mask, geometry)
-    targets = [grad_input, grad_weight, grad_offset, grad_mask]
-    if options['with_bias']:
-        targets.append(grad_bias)
-    for target, gradient in zip(targets, grads, strict=False):
-        target.copy_(gradient)
+    targets = {
+        'input': grad_input,
+        'weight': grad_weight,
+        'offset': grad_offset,
+        'mask': grad_mask,
+        **({'bias': grad_bias} if options['with_bias'] else {}),
+    }
+    operands = (grad_output, input, offset, mask, weight)
+    for name, gradient in _gradients(*operands, _modulated(options), *targets).items():
+        targets[name].copy_(gradient)
+
+
+def _operators() -> Any:
+    import isda_suite.ops  # noqa: F401  registers them; not before they are needed
+
+    return torch.ops.isda_suite
 
 
 def _convolve(
     input: Tensor,
-    weight: Tensor,
     offset: Tensor,
     mask: Tensor | None,
+    weight: Tensor,
     bias: Tensor | None,
-    output: Tensor,
-    geometry: ConvGeometry,
-) -> None:
-    tensors = [widen(tensor) for tensor in (input, weight, offset)]
-    tensors.append(_mask_or_empty(mask, tensors[0]))
-    tensors.append(tensors[0].new_zeros(len(weight)) if bias is None else widen(bias))
-    use_mask = mask is not None
-    result = torch.ops.torchvision.deform_conv2d(*tensors, *astuple(geometry), use_mask)
-    output.copy_(result)
+    geometry: _Geometry,
+) -> Tensor:
+    result: Tensor = _operators().deform_conv2d(input, offset, mask, weight, bias, *geometry)
+    return result
 
 
 def _gradients(
     grad_output: Tensor,
     input: Tensor,
-    weight: Tensor,
     offset: Tensor,
     mask: Tensor | None,
-    geometry: ConvGeometry,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of input, weight, offset, mask and bias."""
-    tensors = [widen(tensor) for tensor in (grad_output, input, weight, offset)]
-    tensors.append(_mask_or_empty(mask, tensors[1]))
-    tensors.append(tensors[1].new_zeros(len(weight)))
-    use_mask = mask is not None
-    return torch.ops.torchvision._deform_conv2d_backward(*tensors, *astuple(geometry), use_mask)
-
-
-def _mask_or_empty(mask: Tensor | None, like: Tensor) -> Tensor:
-    """Give torchvision a small unused tensor where there is no mask."""
-    return like.new_zeros(len(like), 1) if mask is None else widen(mask)
+    weight: Tensor,
+    geometry: _Geometry,
+    *names: str,
+) -> dict[str, Tensor]:
+    """Gradients of the operands named, by name."""
+    asked = [name in names for name in _BACKWARD_ORDER]
+    grad_output = grad_output.to(input.dtype)
+    operands = (grad_output, input, offset, mask, weight)
+    found = _operators().deform_conv2d_backward(*operands, *geometry, asked)
+    return {name: found[i] for i, name in enumerate(_BACKWARD_ORDER) if asked[i]}
