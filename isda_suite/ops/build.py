@@ -85,12 +85,25 @@ def _is_complete(library: Path) -> bool:
     return True
 
 
+def _sources_with_own_names(sources: list[str], csrc: Path, folder: Path) -> list[str]:
+    """Write a file for every source that includes it, and return their paths.
+
+    torch names object files after the source alone, and there is a ``checks.cpp`` in every folder.
+    """
+    paths = []
+    for source in sources:
+        path = folder / source.replace('/', '_')
+        path.write_text(f'#include {json.dumps(str(csrc / source))}\n')
+        paths.append(str(path))
+    return paths
+
+
 def _compile(plan: toolchain.Plan, csrc: Path, folder: Path, name: str, verbose: bool) -> None:
     """Run the compiler in a fresh process: loading a second library would define the ops twice."""
     flags = toolchain.compile_arguments(plan)
     job = {
         'name': name,
-        'sources': [str(csrc / source) for source in toolchain.sources(plan)],
+        'sources': _sources_with_own_names(toolchain.sources(plan), csrc, folder),
         'extra_cflags': flags['cxx'],
         'extra_cuda_cflags': flags['nvcc'],
         'extra_ldflags': flags['link'],

@@ -3,6 +3,7 @@
 import importlib
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +75,13 @@ def test_no_compiler_is_said(compiled, monkeypatch):
     monkeypatch.setenv('CXX', 'no-such-compiler')
     with pytest.raises(RuntimeError, match='no C\\+\\+ compiler found'):
         builder.build()
+
+
+def test_every_object_file_has_its_own_name(tmp_path):
+    """torch's builder forgets the folders: deform_conv2d/cpu.cpp and ms_deform_attn/cpu.cpp."""
+    csrc = builder.resource_root() / 'csrc'
+    sources = [*toolchain.CPU_SOURCES, *toolchain.CUDA_SOURCES]
+    paths = [Path(path) for path in builder._sources_with_own_names(sources, csrc, tmp_path)]
+    assert len({(path.stem, path.suffix == '.cu') for path in paths}) == len(sources)
+    for path, source in zip(paths, sources, strict=True):
+        assert path.read_text() == f'#include "{csrc / source}"\n'
