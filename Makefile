@@ -42,10 +42,11 @@ $(STAMPS)/torch: $(STAMPS)/venv requirements/build.txt
 	$(PIP) install $(PIP_ARGS) -r requirements/build.txt $(PAIR)
 	@touch $@
 
-$(STAMPS)/requirements: $(STAMPS)/torch requirements/runtime.txt requirements/test.txt requirements/lock.txt
+$(STAMPS)/requirements: $(STAMPS)/torch requirements/runtime.txt requirements/test.txt requirements/onnx.txt \
+		requirements/lock.txt
 	@echo '[3/4] the other packages'
 	$(PIP) install $(PIP_ARGS) $(if $(LOCK),-c $(LOCK)) $(PAIR) \
-		-r requirements/runtime.txt -r requirements/test.txt
+		-r requirements/runtime.txt -r requirements/test.txt -r requirements/onnx.txt
 	@touch $@
 
 # The other packages: `requirements` for working on isda_suite, `bench` for comparing its operators.

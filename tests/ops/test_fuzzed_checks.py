@@ -11,15 +11,19 @@ from hypothesis import strategies as st
 
 from isda_suite.ops import deform_conv2d as convolution
 from isda_suite.ops import ms_deform_attn as attention
+from isda_suite.ops import ms_deform_attn_fused as fused
 from isda_suite.ops.deform_conv2d import _forward_reference as convolution_reference
-from isda_suite.ops.ms_deform_attn import _forward_reference as attention_reference
-from tests.ops import convolution_operands, operands
+from isda_suite.ops.ms_deform_attn import OPERATOR as ATTENTION_OPERATOR
+from isda_suite.ops.ms_deform_attn_fused import OPERATOR as FUSED_OPERATOR
+from tests.ops import convolution_operands, fused_operands, operands
 
 many = settings(max_examples=40, deadline=None, derandomize=True)
 ATTENTION = operands.make_operands(dtype=torch.float32)
+FUSED = fused_operands.make_operands(dtype=torch.float32)
 CONVOLUTION = convolution_operands.make_operands(dtype=torch.float32, groups=2)
 NAMES = {
     'attention': list(ATTENTION._fields),
+    'fused attention': list(FUSED._fields),
     'convolution': ['input', 'offset', 'mask', 'weight', 'bias'],
 }
 # A size is compared with that of another operand; the error may name either side.
@@ -54,7 +58,8 @@ def faults(draw, tensor, integers):
 
 
 CALLS = {
-    'attention': (attention, attention_reference, ATTENTION),
+    'attention': (attention, ATTENTION_OPERATOR.forward_reference, ATTENTION),
+    'fused attention': (fused, FUSED_OPERATOR.forward_reference, FUSED),
     'convolution': (convolution, convolution_reference, CONVOLUTION),
 }
 
