@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from isda_suite.ops import deform_conv2d as convolution
 from isda_suite.ops import ms_deform_attn as attention
 from isda_suite.ops.deform_conv2d import _forward_reference as convolution_reference
-from isda_suite.ops.ms_deform_attn import _forward_reference as attention_reference
+from isda_suite.ops.ms_deform_attn import OPERATOR as ATTENTION_OPERATOR
 from tests.ops import convolution_operands, operands
 
 many = settings(max_examples=40, deadline=None, derandomize=True)
@@ -54,7 +54,7 @@ def faults(draw, tensor, integers):
 
 
 CALLS = {
-    'attention': (attention, attention_reference, ATTENTION),
+    'attention': (attention, ATTENTION_OPERATOR.forward_reference, ATTENTION),
     'convolution': (convolution, convolution_reference, CONVOLUTION),
 }
 
