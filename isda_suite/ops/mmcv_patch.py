@@ -19,16 +19,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import deformable_attention, deformable_convolution
 from .deform_conv2d import deform_conv2d as _deform_conv2d
 from .ms_deform_attn import ms_deform_attn as _ms_deform_attn
 
+# Where mmcv has a class, and where we have it; imported when needed, because it needs mmengine.
 _MODULES = {
-    'MultiScaleDeformableAttention': ('multi_scale_deform_attn', deformable_attention),
-    'DeformConv2d': ('deform_conv', deformable_convolution),
-    'DeformConv2dPack': ('deform_conv', deformable_convolution),
-    'ModulatedDeformConv2d': ('modulated_deform_conv', deformable_convolution),
-    'ModulatedDeformConv2dPack': ('modulated_deform_conv', deformable_convolution),
+    'MultiScaleDeformableAttention': ('multi_scale_deform_attn', 'deformable_attention'),
+    'DeformConv2d': ('deform_conv', 'deformable_convolution'),
+    'DeformConv2dPack': ('deform_conv', 'deformable_convolution'),
+    'ModulatedDeformConv2d': ('modulated_deform_conv', 'deformable_convolution'),
+    'ModulatedDeformConv2dPack': ('modulated_deform_conv', 'deformable_convolution'),
 }
 
 
@@ -132,7 +132,7 @@ def _classes() -> dict[str, Any]:
     found = {}
     for name, (home, ours) in _MODULES.items():
         replaced = getattr(_home(home), name)
-        bases = (getattr(ours, name), replaced)
+        bases = (getattr(importlib.import_module(f'.{ours}', __package__), name), replaced)
         # Found again under this module's name when an object is unpickled.
         content = {'__module__': __name__, '__doc__': bases[0].__doc__, 'replaced': replaced}
         found[name] = _StandsFor(name, bases, content)
