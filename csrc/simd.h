@@ -35,6 +35,8 @@ typedef double VecD __attribute__((vector_size(kBytes)));
 typedef uint32_t VecU __attribute__((vector_size(kBytes)));
 typedef uint16_t VecH __attribute__((vector_size(kBytes / 2)));
 
+ISDA_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
 // Arithmetic type of a stored type, and the register of it.
 template <class T>
 struct Arithmetic {
@@ -194,6 +196,58 @@ ISDA_INLINE void copy_converted(const Operand& from, int64_t begin, int64_t n, A
     case DType::kBFloat16:
       return copy_converted<A, BFloat16>(from.data, begin, n, out);
   }
+}
+
+// The first and the second numbers of the pairs [begin, begin + n).
+template <class A, class T>
+ISDA_INLINE void copy_pairs(const void* from, int64_t begin, int64_t n, A* first, A* second) {
+  const T* p = static_cast<const T*>(from) + 2 * begin;
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    for (int j = 0; j < 16; ++j) {
+      first[i + j] = A(to_arithmetic(p[2 * (i + j)]));
+      second[i + j] = A(to_arithmetic(p[2 * (i + j) + 1]));
+    }
+  }
+  for (; i < n; ++i) {
+    first[i] = A(to_arithmetic(p[2 * i]));
+    second[i] = A(to_arithmetic(p[2 * i + 1]));
+  }
+}
+
+template <class A>
+ISDA_INLINE void copy_pairs(const Operand& from, int64_t begin, int64_t n, A* first, A* second) {
+  switch (from.dtype) {
+    case DType::kFloat:
+      return copy_pairs<A, float>(from.data, begin, n, first, second);
+    case DType::kDouble:
+      return copy_pairs<A, double>(from.data, begin, n, first, second);
+    case DType::kHalf:
+      return copy_pairs<A, Half>(from.data, begin, n, first, second);
+    case DType::kBFloat16:
+      return copy_pairs<A, BFloat16>(from.data, begin, n, first, second);
+  }
+}
+
+// List first + i for those of 16 numbers x[i] that are not zero; returns how many. Up to 16
+// entries of the list are written.
+ISDA_INLINE int list_nonzero(const int32_t* x, int32_t first, int32_t* list) {
+#if ISDA_CPU_VARIANT == 2
+  const __m512i found = _mm512_loadu_si512(x);
+  const __mmask16 mask = _mm512_test_epi32_mask(found, found);
+  const __m512i counted = _mm512_add_epi32(
+      _mm512_set1_epi32(first),
+      _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+  _mm512_storeu_si512(list, _mm512_maskz_compress_epi32(mask, counted));
+  return __builtin_popcount(mask);
+#else
+  int count = 0;
+  for (int i = 0; i < 16; ++i) {
+    list[count] = first + i;
+    count += x[i] != 0;
+  }
+  return count;
+#endif
 }
 
 template <class A>

@@ -1,5 +1,4 @@
 // The operators on CPU tensors: one parallel region around the kernels of the chosen variant.
-#include <ATen/ops/empty.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -7,7 +6,7 @@
 
 #include "../cpu_isa.h"
 #include "../ms_deform_attn/owned_table.h"
-#include "../parallel.h"
+#include "../ms_deform_attn/workspaces.h"
 #include "checks.h"
 #include "cpu_kernels.h"
 
@@ -17,33 +16,11 @@ namespace {
 
 using msda::Level;
 
-constexpr int64_t kPadding = 64;  // numbers between the workspaces of two threads
-
-// Nanoseconds of one pass over all points: about 7 for one point of 32 channels.
-double pass_time(const msda::Sizes& s) {
-  const double points = static_cast<double>(s.images) * s.queries * s.heads * s.levels * s.points;
-  return points * (3.0 + s.channels / 8.0);
+// What a thread keeps of one query, in numbers.
+int64_t workspace_numbers(const msda::Sizes& s) {
+  const int64_t units = (s.levels * s.points + kWorkspaceUnit - 1) / kWorkspaceUnit;
+  return kWorkspaceRows * kWorkspaceUnit * units;
 }
-
-// One workspace for every thread.
-class Workspaces {
- public:
-  Workspaces(const at::Tensor& value, const msda::Sizes& s, int64_t threads) {
-    const int64_t units = (s.levels * s.points + kWorkspaceUnit - 1) / kWorkspaceUnit;
-    each_ = kWorkspaceRows * kWorkspaceUnit * units + kPadding;
-    const bool is_double = value.scalar_type() == at::kDouble;
-    all_ =
-        at::empty({threads * each_}, value.options().dtype(is_double ? at::kDouble : at::kFloat));
-  }
-  void* of(const Member& member) const {
-    return static_cast<char*>(all_.mutable_data_ptr()) +
-           member.index * each_ * int64_t(all_.element_size());
-  }
-
- private:
-  int64_t each_;
-  at::Tensor all_;
-};
 
 at::Tensor forward(const at::Tensor& value, const std::vector<Level>& levels,
                    const at::Tensor& reference_points, const at::Tensor& offsets,
@@ -52,14 +29,17 @@ at::Tensor forward(const at::Tensor& value, const std::vector<Level>& levels,
   Operands operands = prepare(value, level_count, reference_points, offsets, logits);
   at::Tensor output = allocate_output(operands);
   if (!operands.has_work()) return output;
-  const ForwardArgs& args = operands.args;
+  ForwardArgs& args = operands.args;
+  args.table = levels.data();
   const CpuKernels& kernels = ISDA_OF_CHOSEN_ISA(cpu_kernels);
-  const int64_t threads = threads_for(pass_time(args.sizes));
-  const Workspaces workspaces(value, args.sizes, threads);
+  const msda::Sizes& s = args.sizes;
+  const int64_t threads = threads_for(msda::pass_time(s));
+  const msda::Workspaces workspaces(value, workspace_numbers(s), threads);
+  const msda::Workspaces heads(value, msda::head_numbers(s), threads);
   msda::with_table(levels, args, [&](const void* table) {
     run_team(threads, [&](const Member& member) {
-      member.share(args.sizes.images * args.sizes.queries, [&](auto... pairs) {
-        kernels.forward(args, table, workspaces.of(member), pairs...);
+      member.share(s.images * s.heads * s.queries, [&](auto... triples) {
+        kernels.forward(args, table, workspaces.of(member), heads.of(member), triples...);
       });
     });
   });
@@ -72,18 +52,20 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& value,
                    std::array<bool, 4> output_mask) {
   const int64_t level_count = static_cast<int64_t>(levels.size());
   const Operands operands = prepare(value, level_count, reference_points, offsets, logits);
-  const GradientOperands gradients = allocate_gradients(operands, grad_output, output_mask);
+  GradientOperands gradients = allocate_gradients(operands, grad_output, output_mask);
   const bool wanted = std::find(output_mask.begin(), output_mask.end(), true) != output_mask.end();
   if (!operands.has_work() || !wanted) return gradients.results(value);
-  const BackwardArgs& args = gradients.args;
+  BackwardArgs& args = gradients.args;
+  args.forward.table = levels.data();
   const msda::Sizes& s = args.forward.sizes;
   const CpuKernels& kernels = ISDA_OF_CHOSEN_ISA(cpu_kernels);
-  const int64_t threads = threads_for(3 * pass_time(s));
-  const Workspaces workspaces(value, s, threads);
+  const int64_t threads = threads_for(3 * msda::pass_time(s));
+  const msda::Workspaces workspaces(value, workspace_numbers(s), threads);
+  const msda::Workspaces heads(value, 2 * msda::head_numbers(s), threads);
   msda::with_table(levels, args.forward, [&](const void* table) {
     run_team(threads, [&](const Member& member) {
-      member.share(s.images * s.heads, [&](auto... heads) {
-        kernels.backward(args, table, workspaces.of(member), heads...);
+      member.share(s.images * s.heads, [&](auto... pairs) {
+        kernels.backward(args, table, workspaces.of(member), heads.of(member), pairs...);
       });
       if (args.reference_sums == nullptr) return;
       member.wait();
