@@ -22,7 +22,7 @@ struct Points {
   alignas(64) A fx[kChunk], fy[kChunk];
   alignas(64) A c00[kChunk], c01[kChunk], c10[kChunk], c11[kChunk];  // bilinear times weight
   alignas(64) int32_t row[kChunk], step_x[kChunk], step_y[kChunk];
-  alignas(64) int32_t corners[kChunk];  // which corners lie inside; 0 for a point outside
+  alignas(64) int32_t corners[kChunk];         // which corners lie inside; 0 for a point outside
   alignas(64) int32_t order[kChunk + kLanes];  // the points inside
 };
 

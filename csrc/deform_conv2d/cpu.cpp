@@ -8,6 +8,7 @@
 #include "../cpu_isa.h"
 #include "../operand_checks.h"
 #include "../parallel.h"
+#include "../workspaces.h"
 #include "checks.h"
 #include "cpu_kernels.h"
 
@@ -19,7 +20,6 @@ constexpr int64_t kTile = 96;         // output pixels at a time: a multiple of 
 constexpr int64_t kDepth = 256;       // input channels times taps multiplied at a time
 constexpr int64_t kBlock = 64;        // channels of one unit of the backward pass
 constexpr int64_t kMinimalUnits = 8;  // units of the backward pass, as far as images allow
-constexpr int64_t kPadding = 64;      // numbers between the workspaces of two threads
 
 int64_t round_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
 
@@ -80,21 +80,6 @@ struct Pass {
   int64_t lanes;
   bool last, packed;  // whether the input is channels last; whether it needs no copy
   at::Tensor input_copy;
-};
-
-// One workspace for every thread; zero, because padding is multiplied too.
-class Workspaces {
- public:
-  Workspaces(const at::TensorOptions& options, int64_t threads, int64_t numbers)
-      : each_(numbers + kPadding), all_(at::empty({threads * each_}, options).zero_()) {}
-  void* of(const Member& member) const {
-    return static_cast<char*>(all_.mutable_data_ptr()) +
-           member.index * each_ * int64_t(all_.element_size());
-  }
-
- private:
-  int64_t each_;
-  at::Tensor all_;
 };
 
 at::Tensor deform_conv2d_cpu(const at::Tensor& input, const at::Tensor& offset,

@@ -7,8 +7,8 @@
 #include "../cpu_isa.h"
 #include "checks.h"
 #include "cpu_kernels.h"
+#include "head_copies.h"
 #include "owned_table.h"
-#include "workspaces.h"
 
 namespace isda {
 namespace msda {
@@ -37,7 +37,7 @@ at::Tensor forward(const at::Tensor& value, const std::vector<Level>& levels,
   const CpuKernels& kernels = ISDA_OF_CHOSEN_ISA(cpu_kernels);
   const Sizes& s = args.sizes;
   const int64_t threads = threads_for(pass_time(s));
-  const Workspaces heads(value, head_numbers(s), threads);
+  const HeadCopies heads(value, s, 1, threads);
   with_table(levels, args, [&](const void* table) {
     run_team(threads, [&](const Member& member) {
       member.share(s.images * s.heads * s.queries, [&](auto... triples) {
@@ -63,7 +63,7 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& value,
   const int64_t width = overlapping(levels) ? s.levels : 1;
   const int64_t units = s.images * s.heads * s.levels / width;
   const int64_t threads = threads_for(3 * pass_time(s));
-  const Workspaces heads(value, 2 * head_numbers(s), threads);
+  const HeadCopies heads(value, s, 2, threads);
   with_table(levels, args.forward, [&](const void* table) {
     run_team(threads, [&](const Member& member) {
       member.share(units, [&](int64_t begin, int64_t end) {

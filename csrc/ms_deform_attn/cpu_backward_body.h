@@ -14,8 +14,7 @@ namespace {
 // One register block of channels: dot products (if kDots) and additions to grad_value (if any).
 template <int kVecs, bool kDots, class T, class A>
 ISDA_INLINE void spread(const T* base, int64_t stride, A* grad, int64_t grad_stride,
-                        const Points<A>& p, Listed run, const A* upstream,
-                        Dots<A>& dots) {
+                        const Points<A>& p, Listed run, const A* upstream, Dots<A>& dots) {
   using Vec = typename Arithmetic<T>::Vec;
   constexpr int lanes = kBytes / sizeof(A);
   Vec g[kVecs];
@@ -106,7 +105,8 @@ ISDA_INLINE void spread_all(const T* base, int64_t stride, A* grad, int64_t grad
   }
   c += (channels - c) / lanes * lanes;
   if (c < channels)
-    spread_rest(base + c, stride, part(c), grad_stride, p, run, int(channels - c), upstream + c, dots);
+    spread_rest(base + c, stride, part(c), grad_stride, p, run, int(channels - c), upstream + c,
+                dots);
 }
 
 // The points as the caller gives them, and where their gradients go.
@@ -154,7 +154,7 @@ struct Buffers {
 };
 
 // The points [first, first + n) of one head for the queries [begin, end), which fit the buffers.
-template <class T, class V, class A, class Args, class Source>
+template <class V, class A, class Args, class Source>
 ISDA_INLINE void backward_run(const Args& args, Source& source, Head<const V> head, Head<A> grad,
                               int64_t pair, int64_t m, int queries, int64_t first, int n,
                               Buffers<A>& buffers) {
@@ -163,8 +163,8 @@ ISDA_INLINE void backward_run(const Args& args, Source& source, Head<const V> he
   const bool wants_dots = source.wanted();
   if (wants_dots) __builtin_memset(buffers.dots.at, 0, sizeof(A) * 4 * padded * queries);
   for (int j = 0; j < queries; ++j) {
-    copy_converted<A, T>(args.grad_output, ((pair + j) * s.heads + m) * s.channels, s.channels,
-                         buffers.upstream);
+    copy_converted(Operand{args.grad_output, args.forward.dtype},
+                   ((pair + j) * s.heads + m) * s.channels, s.channels, buffers.upstream);
     if (wants_dots) {
       spread_all<true>(head.rows, head.stride, grad.rows, grad.stride, buffers.points,
                        buffers.listed[j], s.channels, buffers.upstream, buffers.dots);
@@ -181,23 +181,25 @@ ISDA_INLINE void backward_run(const Args& args, Source& source, Head<const V> he
 }
 
 // The levels [low, high) of one head.
-template <class T, class V, class A, class Args, class Source>
-ISDA_INLINE void backward_head(const Args& args, const PointTable<A>& table, Source& source,
-                               Head<const V> head, Head<A> grad, int64_t image, int64_t m,
-                               int64_t low, int64_t high, Buffers<A>& buffers) {
+template <class V, class A, class Args, class Source>
+void backward_head(const Args& args, const PointTable<A>& table, Source& source, Head<const V> head,
+                   Head<A> grad, int64_t image, int64_t m, int64_t low, int64_t high,
+                   Buffers<A>& buffers) {
   const Sizes& s = args.forward.sizes;
   const int64_t begin = low * s.points, end = high * s.points;
-  const Visit<Source> visit(end - begin);
+  // Runs begin at the same points whatever levels this thread has: the order of sums depends on it.
+  const Visit<Source> visit(s.levels * s.points);
   for (int64_t block = 0; block < s.queries; block += visit.kBlock) {
     const int64_t block_end = least(s.queries, block + visit.kBlock);
-    for (int64_t first = begin; first < end; first += visit.run) {
-      const int n = int(least(end - first, visit.run));
+    for (int64_t first = begin, next; first < end; first = next) {
+      next = least(end, (first / visit.run + 1) * visit.run);
+      const int n = int(next - first);
       for (int64_t query = block; query < block_end; query += visit.together) {
         const int64_t pair = image * s.queries + query;
         const int queries = int(least(block_end - query, visit.together));
         place_queries(source, table, s, pair, m, queries, first, n, first == begin, buffers.points,
                       buffers.listed);
-        backward_run<T>(args, source, head, grad, pair, m, queries, first, n, buffers);
+        backward_run(args, source, head, grad, pair, m, queries, first, n, buffers);
       }
     }
     if (source.wanted()) source.finish_head();
@@ -224,9 +226,10 @@ void backward(const Args& args, const PointTable<typename Arithmetic<T>::type>& 
     const Head<A> to = memory ? Head<A>{packed_grad, s.channels} : grad;
     if (packed) {
       pack_levels(args.forward, head, low, high, packed);
-      backward_head<T>(args, table, source, Head<const A>{packed, s.channels}, to, image, m, low, high, buffers);
+      backward_head(args, table, source, Head<const A>{packed, s.channels}, to, image, m, low, high,
+                    buffers);
     } else {
-      backward_head<T>(args, table, source, head, to, image, m, low, high, buffers);
+      backward_head(args, table, source, head, to, image, m, low, high, buffers);
     }
     if (packed_grad) unpack_levels(args.forward, packed_grad, low, high, grad);
     begin += high - low;

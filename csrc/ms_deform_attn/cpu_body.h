@@ -179,7 +179,7 @@ ISDA_INLINE void place_queries(Source& source, const PointTable<A>& table, const
 }
 
 // Outputs of one head for the queries [begin, end) of one image, at most a block of them.
-template <class T, class V, class Source, class A>
+template <class V, class Source, class A>
 ISDA_INLINE void forward_block(const ValueArgs& args, const PointTable<A>& table, Source& source,
                                Head<const V> head, int64_t image, int64_t m, int64_t begin,
                                int64_t end, Points<A>& points, A* sums) {
@@ -199,22 +199,23 @@ ISDA_INLINE void forward_block(const ValueArgs& args, const PointTable<A>& table
                    sums + (query - begin + j) * s.channels);
     }
   }
-  T* output = static_cast<T*>(args.output);
-  for (int64_t query = begin; query < end; ++query, sums += s.channels)
-    store_rounded(sums, s.channels, output + ((first_pair + query) * s.heads + m) * s.channels);
+  with_type(args.dtype, [&](auto t) ISDA_LAMBDA_INLINE {
+    auto* output = static_cast<decltype(t)*>(args.output);
+    for (int64_t query = begin; query < end; ++query, sums += s.channels)
+      store_rounded(sums, s.channels, output + ((first_pair + query) * s.heads + m) * s.channels);
+  });
 }
 
-template <class T, class V, class Source, class A>
-ISDA_INLINE void forward_head(const ValueArgs& args, const PointTable<A>& table, Source& source,
-                              Head<const V> head, int64_t image, int64_t m, int64_t begin,
-                              int64_t end) {
+template <class V, class Source, class A>
+void forward_head(const ValueArgs& args, const PointTable<A>& table, Source& source,
+                  Head<const V> head, int64_t image, int64_t m, int64_t begin, int64_t end) {
   Points<A> points;
   alignas(64) A sums[kSums];
   const int64_t channels = args.sizes.channels;
   const int64_t block = least(kSums / channels, Visit<Source>::kBlock);
   for (; begin < end; begin += block)
-    forward_block<T>(args, table, source, head, image, m, begin, least(end, begin + block), points,
-                     sums);
+    forward_block(args, table, source, head, image, m, begin, least(end, begin + block), points,
+                  sums);
 }
 
 // Outputs of the (image, head, query) triples [begin, end). The memory takes a copy of one
@@ -232,10 +233,9 @@ void forward(const ValueArgs& args, const PointTable<typename Arithmetic<T>::typ
     const Head<const T> head = head_of_value<T>(args, image, m);
     if (packed) {
       pack_levels(args, head, 0, s.levels, packed);
-      forward_head<T>(args, table, source, Head<const A>{packed, s.channels}, image, m, query,
-                      last);
+      forward_head(args, table, source, Head<const A>{packed, s.channels}, image, m, query, last);
     } else {
-      forward_head<T>(args, table, source, head, image, m, query, last);
+      forward_head(args, table, source, head, image, m, query, last);
     }
     begin += last - query;
   }

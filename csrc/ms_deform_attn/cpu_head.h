@@ -11,7 +11,7 @@ namespace isda {
 namespace msda {
 namespace {
 
-constexpr int64_t kLine = 64;        // bytes of a line of the cache
+constexpr int64_t kLine = 64;       // bytes of a line of the cache
 constexpr int64_t kRowsAhead = 16;  // no processor foresees rows so far apart
 
 // Rows of one head, `stride` numbers apart.

@@ -6,8 +6,8 @@
 namespace isda {
 namespace msda {
 
-// One compilation of cpu_body.h. The table is a PointTable; `head` has room for a copy of one head's
-// rows in the arithmetic type, backward for its gradient too, or is null: see cpu_head.h.
+// One compilation of cpu_body.h. The table is a PointTable; `head` has room for a copy of one
+// head's rows in the arithmetic type, backward for its gradient too, or is null: see cpu_head.h.
 struct CpuKernels {
   // Outputs of a range of (image, head, query) triples.
   void (*forward)(const ForwardArgs& args, const void* table, void* head, int64_t begin,

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "../cpu_isa.h"
+#include "../ms_deform_attn/head_copies.h"
 #include "../ms_deform_attn/owned_table.h"
-#include "../ms_deform_attn/workspaces.h"
 #include "checks.h"
 #include "cpu_kernels.h"
 
@@ -16,10 +16,11 @@ namespace {
 
 using msda::Level;
 
-// What a thread keeps of one query, in numbers.
-int64_t workspace_numbers(const msda::Sizes& s) {
-  const int64_t units = (s.levels * s.points + kWorkspaceUnit - 1) / kWorkspaceUnit;
-  return kWorkspaceRows * kWorkspaceUnit * units;
+// What a thread keeps of one query.
+Workspaces make_workspaces(const at::Tensor& value, const msda::Sizes& s, int64_t threads) {
+  const int64_t groups = (s.levels * s.points + kWorkspaceUnit - 1) / kWorkspaceUnit;
+  const int64_t numbers = kWorkspaceRows * kWorkspaceUnit * groups;
+  return {msda::arithmetic_options(value), threads, numbers};
 }
 
 at::Tensor forward(const at::Tensor& value, const std::vector<Level>& levels,
@@ -34,8 +35,8 @@ at::Tensor forward(const at::Tensor& value, const std::vector<Level>& levels,
   const CpuKernels& kernels = ISDA_OF_CHOSEN_ISA(cpu_kernels);
   const msda::Sizes& s = args.sizes;
   const int64_t threads = threads_for(msda::pass_time(s));
-  const msda::Workspaces workspaces(value, workspace_numbers(s), threads);
-  const msda::Workspaces heads(value, msda::head_numbers(s), threads);
+  const Workspaces workspaces = make_workspaces(value, s, threads);
+  const msda::HeadCopies heads(value, s, 1, threads);
   msda::with_table(levels, args, [&](const void* table) {
     run_team(threads, [&](const Member& member) {
       member.share(s.images * s.heads * s.queries, [&](auto... triples) {
@@ -60,8 +61,8 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& value,
   const msda::Sizes& s = args.forward.sizes;
   const CpuKernels& kernels = ISDA_OF_CHOSEN_ISA(cpu_kernels);
   const int64_t threads = threads_for(3 * msda::pass_time(s));
-  const msda::Workspaces workspaces(value, workspace_numbers(s), threads);
-  const msda::Workspaces heads(value, 2 * msda::head_numbers(s), threads);
+  const Workspaces workspaces = make_workspaces(value, s, threads);
+  const msda::HeadCopies heads(value, s, 2, threads);
   msda::with_table(levels, args.forward, [&](const void* table) {
     run_team(threads, [&](const Member& member) {
       member.share(s.images * s.heads, [&](auto... pairs) {

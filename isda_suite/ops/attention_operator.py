@@ -145,9 +145,10 @@ class AttentionOperator:
         return asked_for(gradients, value, mask)
 
     def _differentiate(self, ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
+        saved = ctx.saved_tensors  # once: checkpointing forbids more
         count = 1 + len(self.operands)
-        value, *operands = ctx.saved_tensors[:count]
-        levels = [ctx.shapes] if ctx.in_list else ctx.saved_tensors[count:]
+        value, *operands = saved[:count]
+        levels = [ctx.shapes] if ctx.in_list else saved[count:]
         needed = ctx.needs_input_grad
         mask = [needed[0], *needed[-len(operands) :]]
         gradients = self.call_backward(grad_output, value, *levels, *operands, mask)
@@ -156,9 +157,10 @@ class AttentionOperator:
 
     def _differentiate_twice(self, ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         """Gradients of the gradients, by differentiating the reference; rare, slow is fine."""
+        saved = ctx.saved_tensors
         count = 2 + len(self.operands)
-        inputs = ctx.saved_tensors[:count]
-        levels = (ctx.shapes,) if ctx.in_list else ctx.saved_tensors[count:]
+        inputs = saved[:count]
+        levels = (ctx.shapes,) if ctx.in_list else saved[count:]
         known = _read_levels(inputs[1], levels)
 
         def first(grad_output: Tensor, value: Tensor, *operands: Tensor) -> list[Tensor]:

@@ -53,7 +53,8 @@ class _Part(NamedTuple):
 
 
 def _softmax(value: Tensor, attention_logits: Tensor) -> Tensor:
-    weights = attention_logits.flatten(3).softmax(-1, dtype=arithmetic_dtype(value))
+    # Not softmax's own dtype argument: exporters to ONNX take it for that of the result alone.
+    weights = attention_logits.to(arithmetic_dtype(value)).flatten(3).softmax(-1)
     return weights.view(attention_logits.shape)
 
 

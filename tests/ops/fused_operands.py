@@ -77,7 +77,8 @@ def make_operands(
         generator=generator,
         dtype=torch.float64,
     )
-    offsets = normal(images, queries, heads, levels, points, 2) * (2 if coordinates == 2 else points)
+    pixels = 2 if coordinates == 2 else points
+    offsets = normal(images, queries, heads, levels, points, 2) * pixels
     logits = normal(images, queries, heads, levels, points) * 2
     starts = start_index(shapes)
     return FusedOperands(value, shapes, starts, reference, offsets, logits).to(dtype)

@@ -49,7 +49,7 @@ def _export(overload, inputs=None, **options):
     return export_onnx(program, verbose=False, **options).model_proto
 
 
-def _run(model, inputs):
+def run_model(model, inputs):
     from onnxruntime import InferenceSession
 
     session = InferenceSession(model.SerializeToString(), providers=['CPUExecutionProvider'])
@@ -58,7 +58,7 @@ def _run(model, inputs):
     return torch.from_numpy(session.run(None, feed)[0])
 
 
-def _nodes(model):
+def nodes(model):
     return [(node.domain, node.op_type) for node in model.graph.node]
 
 
@@ -66,12 +66,12 @@ def _nodes(model):
 @pytest.mark.parametrize('overload', ['default', 'list'])
 def test_onnxruntime_computes_the_same_for_any_number_of_queries(overload):
     model = _export(overload)
-    assert {domain for domain, _ in _nodes(model)} == {''}
-    assert 'GridSample' not in {name for _, name in _nodes(model)}
+    assert {domain for domain, _ in nodes(model)} == {''}
+    assert 'GridSample' not in {name for _, name in nodes(model)}
     for queries in (6, 1, 13):
         inputs = _inputs(queries, seed=queries)
         expected = Attend(overload)(*inputs)
-        torch.testing.assert_close(_run(model, inputs), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(run_model(model, inputs), expected, rtol=1e-5, atol=1e-5)
 
 
 @needs_runtime
@@ -83,14 +83,14 @@ def test_onnxruntime_keeps_the_rules_at_borders_and_outside(overload):
     value, locations, weights = _inputs(queries=len(grid))
     sizes_xy = torch.tensor(SHAPES).flip(1).view(1, 1, 1, 3, 1, 2)
     locations[:] = (grid.view(1, -1, 1, 1, 1, 2) + 0.5) / sizes_xy
-    found = _run(_export(overload), (value, locations, weights))
+    found = run_model(_export(overload), (value, locations, weights))
     torch.testing.assert_close(
         found, Attend(overload)(value, locations, weights), rtol=1e-5, atol=1e-5
     )
     assert found.isfinite().all() and found.abs().max() > 0
     # Points outside every level: exactly nothing, whatever value holds.
     value, outside = torch.full_like(value, NAN), torch.full_like(locations, 9.0)
-    assert not _run(_export(overload), (value, outside, weights)).any()
+    assert not run_model(_export(overload), (value, outside, weights)).any()
 
 
 @needs_runtime
@@ -105,7 +105,7 @@ def test_the_module_runs_in_onnxruntime():
     }
     program = torch.export.export(module, (query,), arguments)
     model = export_onnx(program, verbose=False).model_proto
-    found = _run(model, (query, value, arguments['reference_points']))
+    found = run_model(model, (query, value, arguments['reference_points']))
     torch.testing.assert_close(found, module(query, **arguments), rtol=1e-5, atol=1e-5)
 
 
@@ -115,13 +115,11 @@ def test_the_module_runs_in_onnxruntime():
 @pytest.mark.parametrize('overload', ['default', 'list'])
 def test_on_request_it_is_the_node_of_the_plugin(overload, dtype):
     """Operands, types and output of TensorRT's plug-in, which gives (B, Q, M, C)."""
-    import onnx
-
     model = _export(overload, _inputs(dtype=dtype), plugin=True)
     (node,) = (n for n in model.graph.node if n.op_type == 'MultiscaleDeformableAttnPlugin_TRT')
     assert node.domain == 'trt.plugins' and len(node.input) == 5 and len(node.output) == 1
     # A stand-in for the plug-in shows what it is given and what becomes of its output.
-    seen = _evaluate_with_stand_in(onnx, model, _inputs(dtype=dtype))
+    seen = evaluate_with_stand_in(model, _inputs(dtype=dtype))
     assert [str(a.dtype) for a in seen['inputs']] == [
         'float32',
         'int32',
@@ -135,7 +133,8 @@ def test_on_request_it_is_the_node_of_the_plugin(overload, dtype):
     torch.testing.assert_close(seen['output'], expected, rtol=2e-3, atol=2e-3)
 
 
-def _evaluate_with_stand_in(onnx, model, inputs):
+def evaluate_with_stand_in(model, inputs):
+    """Run the model with our operator for the plug-in's; what that was given, and the output."""
     from onnx.reference import ReferenceEvaluator
     from onnx.reference.op_run import OpRun
 

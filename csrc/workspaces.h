@@ -1,0 +1,27 @@
+// Memory of the threads of one call.
+#pragma once
+
+#include <ATen/ops/empty.h>
+
+#include "parallel.h"
+
+namespace isda {
+
+// One workspace of so many numbers for every thread; zero, because kernels may read padding.
+class Workspaces {
+ public:
+  Workspaces(const at::TensorOptions& options, int64_t threads, int64_t numbers)
+      : each_(numbers + kPadding), all_(at::empty({threads * each_}, options).zero_()) {}
+  void* of(const Member& member) const {
+    return static_cast<char*>(all_.mutable_data_ptr()) +
+           member.index * each_ * int64_t(all_.element_size());
+  }
+
+ private:
+  static constexpr int64_t kPadding = 64;  // numbers between the workspaces of two threads
+
+  int64_t each_;
+  at::Tensor all_;
+};
+
+}  // namespace isda
