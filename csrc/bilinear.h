@@ -22,9 +22,8 @@ struct Points {
   alignas(64) A fx[kChunk], fy[kChunk];
   alignas(64) A c00[kChunk], c01[kChunk], c10[kChunk], c11[kChunk];  // bilinear times weight
   alignas(64) int32_t row[kChunk], step_x[kChunk], step_y[kChunk];
-  alignas(64) int32_t corners[kChunk];  // which corners lie inside; 0 for a point outside
-  alignas(64) int32_t order[kChunk];    // the points inside
-  int count = 0;                        // how many
+  alignas(64) int32_t corners[kChunk];         // which corners lie inside; 0 for a point outside
+  alignas(64) int32_t order[kChunk + kLanes];  // the points inside
 };
 
 // Find the corners of point i at pixel coordinates (x, y) of a map of columns * lines pixels that
@@ -61,15 +60,10 @@ ISDA_INLINE void place_point(A x, A y, A width, A height, int32_t columns, int32
   p.corners[i] = inside ? found : 0;
 }
 
-// List those of the first n points that lie inside.
-template <class A>
-ISDA_INLINE void list_points(int n, Points<A>& p) {
-  p.count = 0;
-  for (int i = 0; i < n; ++i) {
-    p.order[p.count] = i;
-    p.count += p.corners[i] != 0;
-  }
-}
+// The points p.order[begin], ..., p.order[end - 1].
+struct Listed {
+  int begin, end;
+};
 
 // The four rows of one point.
 template <class T>

@@ -35,6 +35,8 @@ typedef double VecD __attribute__((vector_size(kBytes)));
 typedef uint32_t VecU __attribute__((vector_size(kBytes)));
 typedef uint16_t VecH __attribute__((vector_size(kBytes / 2)));
 
+ISDA_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
 // Arithmetic type of a stored type, and the register of it.
 template <class T>
 struct Arithmetic {
@@ -122,20 +124,17 @@ ISDA_INLINE VecD broadcast(double x) { return x - VecD{}; }
 
 // Add the sums of the elements of a, b, c, d to out[0..3].
 #if ISDA_CPU_VARIANT > 0
-ISDA_INLINE __m256 halved(VecF x) {
-#if ISDA_CPU_VARIANT == 2
-  struct Halves {
-    __m256 low, high;
-  };
-  const Halves halves = bit_copy<Halves>(x);
-  return _mm256_add_ps(halves.low, halves.high);
-#else
-  return (__m256)x;
-#endif
-}
 ISDA_INLINE void add_sums(VecF a, VecF b, VecF c, VecF d, float* out) {
-  __m256 ab = _mm256_hadd_ps(halved(a), halved(b)), cd = _mm256_hadd_ps(halved(c), halved(d));
+#if ISDA_CPU_VARIANT == 2
+  // Every quarter of `quarters` holds a sum of a, b, c and d.
+  __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+  __m512 quarters = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+  __m256 all = _mm256_add_ps(_mm512_castps512_ps256(quarters), _mm512_extractf32x8_ps(quarters, 1));
+#else
+  __m256 ab = _mm256_hadd_ps(a, b), cd = _mm256_hadd_ps(c, d);
   __m256 all = _mm256_hadd_ps(ab, cd);
+#endif
   __m128 sums = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
   _mm_storeu_ps(out, _mm_add_ps(sums, _mm_loadu_ps(out)));
 }
@@ -194,6 +193,58 @@ ISDA_INLINE void copy_converted(const Operand& from, int64_t begin, int64_t n, A
     case DType::kBFloat16:
       return copy_converted<A, BFloat16>(from.data, begin, n, out);
   }
+}
+
+// The first and the second numbers of the pairs [begin, begin + n).
+template <class A, class T>
+ISDA_INLINE void copy_pairs(const void* from, int64_t begin, int64_t n, A* first, A* second) {
+  const T* p = static_cast<const T*>(from) + 2 * begin;
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    for (int j = 0; j < 16; ++j) {
+      first[i + j] = A(to_arithmetic(p[2 * (i + j)]));
+      second[i + j] = A(to_arithmetic(p[2 * (i + j) + 1]));
+    }
+  }
+  for (; i < n; ++i) {
+    first[i] = A(to_arithmetic(p[2 * i]));
+    second[i] = A(to_arithmetic(p[2 * i + 1]));
+  }
+}
+
+template <class A>
+ISDA_INLINE void copy_pairs(const Operand& from, int64_t begin, int64_t n, A* first, A* second) {
+  switch (from.dtype) {
+    case DType::kFloat:
+      return copy_pairs<A, float>(from.data, begin, n, first, second);
+    case DType::kDouble:
+      return copy_pairs<A, double>(from.data, begin, n, first, second);
+    case DType::kHalf:
+      return copy_pairs<A, Half>(from.data, begin, n, first, second);
+    case DType::kBFloat16:
+      return copy_pairs<A, BFloat16>(from.data, begin, n, first, second);
+  }
+}
+
+// List first + i for those of 16 numbers x[i] that are not zero; returns how many. Up to 16
+// entries of the list are written.
+ISDA_INLINE int list_nonzero(const int32_t* x, int32_t first, int32_t* list) {
+#if ISDA_CPU_VARIANT == 2
+  const __m512i found = _mm512_loadu_si512(x);
+  const __mmask16 mask = _mm512_test_epi32_mask(found, found);
+  const __m512i counted =
+      _mm512_add_epi32(_mm512_set1_epi32(first),
+                       _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+  _mm512_storeu_si512(list, _mm512_maskz_compress_epi32(mask, counted));
+  return __builtin_popcount(mask);
+#else
+  int count = 0;
+  for (int i = 0; i < 16; ++i) {
+    list[count] = first + i;
+    count += x[i] != 0;
+  }
+  return count;
+#endif
 }
 
 template <class A>

@@ -53,7 +53,6 @@ ISDA_INLINE void place_tile(const ForwardArgs& args, const Tile<A>& tile, int64_
     const A y = tile.top[p] + down + points.v[p], x = tile.left[p] + right + points.u[p];
     place_point(x, y, width, height, int32_t(s.width), int32_t(s.height), 0, p, points);
   }
-  list_points(tile.n, points);
 }
 
 // columns[p] = the samples of all points, `count` channels of each; zero for points outside.

@@ -34,8 +34,6 @@ constexpr int64_t lanes_of() {
 }
 
 ISDA_INLINE int64_t round_up(int64_t x, int64_t unit) { return (x + unit - 1) / unit * unit; }
-ISDA_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-
 // Numbers a[i][d] stand at data[i * row + d * step].
 template <class A>
 struct Left {

@@ -1,5 +1,4 @@
 // The operators on CPU tensors: one parallel region around the kernels of the chosen variant.
-#include <ATen/Parallel.h>
 #include <torch/library.h>
 
 #include <algorithm>
@@ -8,19 +7,12 @@
 #include "../cpu_isa.h"
 #include "checks.h"
 #include "cpu_kernels.h"
+#include "head_copies.h"
 #include "owned_table.h"
 
 namespace isda {
 namespace msda {
 namespace {
-
-// How many of `units` equal parts of the work are worth a thread: about 200 microseconds, at
-// about 6 ns for one point of 32 channels forward.
-int64_t grain(const Sizes& s, int64_t units, int64_t passes) {
-  const double points = static_cast<double>(s.images) * s.queries * s.heads * s.levels * s.points;
-  const double nanoseconds = points * passes * (2.0 + s.channels / 8.0);
-  return std::max<int64_t>(1, static_cast<int64_t>(units * 200e3 / std::max(nanoseconds, 1.0)));
-}
 
 // Whether a row of value may belong to two levels.
 bool overlapping(std::vector<Level> levels) {
@@ -40,12 +32,18 @@ at::Tensor forward(const at::Tensor& value, const std::vector<Level>& levels,
   Operands operands = prepare(value, static_cast<int64_t>(levels.size()), locations, weights);
   at::Tensor output = allocate_output(operands);
   if (!operands.has_work()) return output;
-  const ForwardArgs& args = operands.args;
+  ForwardArgs& args = operands.args;
+  args.table = levels.data();
   const CpuKernels& kernels = ISDA_OF_CHOSEN_ISA(cpu_kernels);
-  const int64_t pairs = args.sizes.images * args.sizes.queries;
+  const Sizes& s = args.sizes;
+  const int64_t threads = threads_for(pass_time(s));
+  const HeadCopies heads(value, s, 1, threads);
   with_table(levels, args, [&](const void* table) {
-    at::parallel_for(0, pairs, grain(args.sizes, pairs, 1),
-                     [&](int64_t begin, int64_t end) { kernels.forward(args, table, begin, end); });
+    run_team(threads, [&](const Member& member) {
+      member.share(s.images * s.heads * s.queries, [&](auto... triples) {
+        kernels.forward(args, table, heads.of(member), triples...);
+      });
+    });
   });
   return output;
 }
@@ -54,8 +52,9 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& value,
                    const std::vector<Level>& levels, const at::Tensor& locations,
                    const at::Tensor& weights, std::array<bool, 3> output_mask) {
   const Operands operands = prepare(value, static_cast<int64_t>(levels.size()), locations, weights);
-  const GradientOperands gradients = allocate_gradients(operands, grad_output, output_mask);
-  const BackwardArgs& args = gradients.args;
+  GradientOperands gradients = allocate_gradients(operands, grad_output, output_mask);
+  BackwardArgs& args = gradients.args;
+  args.forward.table = levels.data();
   const bool wanted = output_mask[0] || output_mask[1] || output_mask[2];
   if (!operands.has_work() || !wanted) return gradients.results(value);
   const Sizes& s = args.forward.sizes;
@@ -63,9 +62,13 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& value,
   // Where levels share rows of value they must stay in one thread.
   const int64_t width = overlapping(levels) ? s.levels : 1;
   const int64_t units = s.images * s.heads * s.levels / width;
+  const int64_t threads = threads_for(3 * pass_time(s));
+  const HeadCopies heads(value, s, 2, threads);
   with_table(levels, args.forward, [&](const void* table) {
-    at::parallel_for(0, units, grain(s, units, 3), [&](int64_t begin, int64_t end) {
-      kernels.backward(args, table, begin * width, end * width);
+    run_team(threads, [&](const Member& member) {
+      member.share(units, [&](int64_t begin, int64_t end) {
+        kernels.backward(args, table, heads.of(member), begin * width, end * width);
+      });
     });
   });
   return gradients.results(value);

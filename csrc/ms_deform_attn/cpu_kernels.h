@@ -6,11 +6,15 @@
 namespace isda {
 namespace msda {
 
-// One compilation of cpu_body.h.
+// One compilation of cpu_body.h. The table is a PointTable; `head` has room for a copy of one
+// head's rows in the arithmetic type, backward for its gradient too, or is null: see cpu_head.h.
 struct CpuKernels {
-  // Points of all levels in the form the kernels want; see PointTable in cpu_body.h.
-  void (*forward)(const ForwardArgs& args, const void* table, int64_t begin, int64_t end);
-  void (*backward)(const BackwardArgs& args, const void* table, int64_t begin, int64_t end);
+  // Outputs of a range of (image, head, query) triples.
+  void (*forward)(const ForwardArgs& args, const void* table, void* head, int64_t begin,
+                  int64_t end);
+  // All gradients of a range of (image, head, level) triples.
+  void (*backward)(const BackwardArgs& args, const void* table, void* head, int64_t begin,
+                   int64_t end);
 };
 
 const CpuKernels& cpu_kernels_generic();

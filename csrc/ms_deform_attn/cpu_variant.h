@@ -8,19 +8,21 @@ namespace isda {
 namespace msda {
 namespace {
 
-void forward_any(const ForwardArgs& args, const void* table, int64_t begin, int64_t end) {
+void forward_any(const ForwardArgs& args, const void* table, void* head, int64_t begin,
+                 int64_t end) {
   with_table(args.dtype, table, [&](auto t, const auto& levels) {
     using T = decltype(t);
     using Source = GivenPoints<typename Arithmetic<T>::type>;
-    forward<T>(args, levels, Source(args, levels), begin, end);
+    forward<T>(args, levels, Source(args, levels), head, begin, end);
   });
 }
 
-void backward_any(const BackwardArgs& args, const void* table, int64_t begin, int64_t end) {
+void backward_any(const BackwardArgs& args, const void* table, void* head, int64_t begin,
+                  int64_t end) {
   with_table(args.forward.dtype, table, [&](auto t, const auto& levels) {
     using T = decltype(t);
     using Source = GivenPointGradients<typename Arithmetic<T>::type>;
-    backward<T>(args, levels, Source(args, levels), begin, end);
+    backward<T>(args, levels, Source(args, levels), head, begin, end);
   });
 }
 

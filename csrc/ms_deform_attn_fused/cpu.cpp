@@ -5,9 +5,8 @@
 #include <vector>
 
 #include "../cpu_isa.h"
+#include "../ms_deform_attn/head_copies.h"
 #include "../ms_deform_attn/owned_table.h"
-#include "../parallel.h"
-#include "../workspaces.h"
 #include "checks.h"
 #include "cpu_kernels.h"
 
@@ -17,18 +16,11 @@ namespace {
 
 using msda::Level;
 
-// Nanoseconds of one pass over all points: about 7 for one point of 32 channels.
-double pass_time(const msda::Sizes& s) {
-  const double points = static_cast<double>(s.images) * s.queries * s.heads * s.levels * s.points;
-  return points * (3.0 + s.channels / 8.0);
-}
-
-// One workspace for every thread.
+// What a thread keeps of one query.
 Workspaces make_workspaces(const at::Tensor& value, const msda::Sizes& s, int64_t threads) {
   const int64_t groups = (s.levels * s.points + kWorkspaceUnit - 1) / kWorkspaceUnit;
-  const auto dtype = value.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const int64_t numbers = kWorkspaceRows * kWorkspaceUnit * groups;
-  return {value.options().dtype(dtype), threads, numbers};
+  return {msda::arithmetic_options(value), threads, numbers};
 }
 
 at::Tensor forward(const at::Tensor& value, const std::vector<Level>& levels,
@@ -38,14 +30,17 @@ at::Tensor forward(const at::Tensor& value, const std::vector<Level>& levels,
   Operands operands = prepare(value, level_count, reference_points, offsets, logits);
   at::Tensor output = allocate_output(operands);
   if (!operands.has_work()) return output;
-  const ForwardArgs& args = operands.args;
+  ForwardArgs& args = operands.args;
+  args.table = levels.data();
   const CpuKernels& kernels = ISDA_OF_CHOSEN_ISA(cpu_kernels);
-  const int64_t threads = threads_for(pass_time(args.sizes));
-  const Workspaces workspaces = make_workspaces(value, args.sizes, threads);
+  const msda::Sizes& s = args.sizes;
+  const int64_t threads = threads_for(msda::pass_time(s));
+  const Workspaces workspaces = make_workspaces(value, s, threads);
+  const msda::HeadCopies heads(value, s, 1, threads);
   msda::with_table(levels, args, [&](const void* table) {
     run_team(threads, [&](const Member& member) {
-      member.share(args.sizes.images * args.sizes.queries, [&](auto... pairs) {
-        kernels.forward(args, table, workspaces.of(member), pairs...);
+      member.share(s.images * s.heads * s.queries, [&](auto... triples) {
+        kernels.forward(args, table, workspaces.of(member), heads.of(member), triples...);
       });
     });
   });
@@ -58,18 +53,20 @@ Gradients backward(const at::Tensor& grad_output, const at::Tensor& value,
                    std::array<bool, 4> output_mask) {
   const int64_t level_count = static_cast<int64_t>(levels.size());
   const Operands operands = prepare(value, level_count, reference_points, offsets, logits);
-  const GradientOperands gradients = allocate_gradients(operands, grad_output, output_mask);
+  GradientOperands gradients = allocate_gradients(operands, grad_output, output_mask);
   const bool wanted = std::find(output_mask.begin(), output_mask.end(), true) != output_mask.end();
   if (!operands.has_work() || !wanted) return gradients.results(value);
-  const BackwardArgs& args = gradients.args;
+  BackwardArgs& args = gradients.args;
+  args.forward.table = levels.data();
   const msda::Sizes& s = args.forward.sizes;
   const CpuKernels& kernels = ISDA_OF_CHOSEN_ISA(cpu_kernels);
-  const int64_t threads = threads_for(3 * pass_time(s));
+  const int64_t threads = threads_for(3 * msda::pass_time(s));
   const Workspaces workspaces = make_workspaces(value, s, threads);
+  const msda::HeadCopies heads(value, s, 2, threads);
   msda::with_table(levels, args.forward, [&](const void* table) {
     run_team(threads, [&](const Member& member) {
-      member.share(s.images * s.heads, [&](auto... heads) {
-        kernels.backward(args, table, workspaces.of(member), heads...);
+      member.share(s.images * s.heads, [&](auto... pairs) {
+        kernels.backward(args, table, workspaces.of(member), heads.of(member), pairs...);
       });
       if (args.reference_sums == nullptr) return;
       member.wait();

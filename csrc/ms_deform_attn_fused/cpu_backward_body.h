@@ -33,13 +33,14 @@ class RawPointGradients : public RawPoints<A> {
     for (int64_t i = 0; i < numbers; ++i) reference_sums_[item * numbers + i] = 0;
   }
 
-  ISDA_INLINE void store(int64_t first, int n, const Points<A>& points, const Dots<A>& dots) const {
+  ISDA_INLINE void store(int64_t first, int n, Listed run, const Points<A>& points,
+                         const Dots<A>& dots) const {
     alignas(64) A along_x[kChunk], along_y[kChunk], xy[2 * kChunk];
-    const int padded = (n + kLanes - 1) / kLanes * kLanes;
+    const int padded = msda::in_whole_lanes(n);
     for (int i = 0; i < padded; ++i) {
-      const PointGradient<A> g = point_gradient(points, dots, i);
+      const PointGradient<A> g = point_gradient(points, dots, run.begin + i);
       // Zero for a point outside, also where its box is not finite.
-      const bool inside = points.corners[i] != 0;
+      const bool inside = points.corners[run.begin + i] != 0;
       along_x[i] = g.x;
       along_y[i] = g.y;
       xy[2 * i] = inside ? g.x * this->kept_.scale_x[first + i] : A(0);
@@ -48,7 +49,7 @@ class RawPointGradients : public RawPoints<A> {
     }
     const int64_t at = this->item_ * this->all_points_ + first;
     if (grad_offsets_.data) store_converted(xy, 2 * n, grad_offsets_, 2 * at);
-    if (reference_sums_) add_to_reference(first, points, along_x, along_y);
+    if (reference_sums_) add_to_reference(first, run, points, along_x, along_y);
   }
 
   // The gradient of the softmax: weight * (gradient - sum of weight * gradient).
@@ -67,16 +68,16 @@ class RawPointGradients : public RawPoints<A> {
 
  private:
   // Add up what the points inside, from point `first` on, give their reference points.
-  ISDA_INLINE void add_to_reference(int64_t first, const Points<A>& points, const A* along_x,
-                                    const A* along_y) const {
+  ISDA_INLINE void add_to_reference(int64_t first, Listed run, const Points<A>& points,
+                                    const A* along_x, const A* along_y) const {
     const ForwardArgs& args = this->args_;
     const int64_t coordinates = args.reference_coordinates;
-    const int64_t run = this->all_points_ / args.reference_levels;
+    const int64_t per_level = this->all_points_ / args.reference_levels;
     A* sums = reference_sums_ + this->item_ * args.reference_levels * coordinates;
-    for (int k = 0; k < points.count; ++k) {
-      const int i = points.order[k];
+    for (int k = run.begin; k < run.end; ++k) {
+      const int i = points.order[k] - run.begin;
       const int64_t at = first + i;
-      A* to = sums + at / run * coordinates;
+      A* to = sums + at / per_level * coordinates;
       const A x = along_x[i] * this->table_.width[at], y = along_y[i] * this->table_.height[at];
       to[0] += x;
       to[1] += y;

@@ -35,6 +35,9 @@ struct Workspace {
 template <class A>
 class RawPoints {
  public:
+  // One head after the other: its softmax and the offsets read last are kept here.
+  static constexpr bool kReadsAhead = false;
+
   RawPoints(const ForwardArgs& args, const PointTable<A>& table, void* memory)
       : args_(args),
         table_(table),
@@ -73,12 +76,12 @@ class RawPoints {
     softmax(kept_.weights, padded_);
   }
 
-  ISDA_INLINE void read(int64_t first, int n, Points<A>& points) {
+  ISDA_INLINE void read(int64_t first, int n, A* u, A* v, A* weight) {
     copy_converted(args_.offsets, 2 * (item_ * all_points_ + first), 2 * n, offsets_);
     for (int i = 0; i < n; ++i) {
-      points.u[i] = kept_.base_x[first + i] + offsets_[2 * i] * kept_.scale_x[first + i];
-      points.v[i] = kept_.base_y[first + i] + offsets_[2 * i + 1] * kept_.scale_y[first + i];
-      points.weight[i] = kept_.weights[first + i];
+      u[i] = kept_.base_x[first + i] + offsets_[2 * i] * kept_.scale_x[first + i];
+      v[i] = kept_.base_y[first + i] + offsets_[2 * i + 1] * kept_.scale_y[first + i];
+      weight[i] = kept_.weights[first + i];
     }
   }
 

@@ -10,22 +10,22 @@ namespace {
 
 static_assert(kWorkspaceUnit == kSoftmaxLanes && kWorkspaceUnit == kLanes, "one size of groups");
 
-void forward_any(const ForwardArgs& args, const void* table, void* workspace, int64_t begin,
-                 int64_t end) {
+void forward_any(const ForwardArgs& args, const void* table, void* workspace, void* head,
+                 int64_t begin, int64_t end) {
   msda::with_table(args.dtype, table, [&](auto t, const auto& levels) {
     using T = decltype(t);
     using Source = RawPoints<typename Arithmetic<T>::type>;
-    msda::forward<T>(args, levels, Source(args, levels, workspace), begin, end);
+    msda::forward<T>(args, levels, Source(args, levels, workspace), head, begin, end);
   });
 }
 
-void backward_any(const BackwardArgs& args, const void* table, void* workspace, int64_t begin,
-                  int64_t end) {
+void backward_any(const BackwardArgs& args, const void* table, void* workspace, void* head,
+                  int64_t begin, int64_t end) {
   const int64_t levels_of_head = args.forward.sizes.levels;
   msda::with_table(args.forward.dtype, table, [&](auto t, const auto& levels) {
     using T = decltype(t);
     using Source = RawPointGradients<typename Arithmetic<T>::type>;
-    msda::backward<T>(args, levels, Source(args, levels, workspace), begin * levels_of_head,
+    msda::backward<T>(args, levels, Source(args, levels, workspace), head, begin * levels_of_head,
                       end * levels_of_head);
   });
 }

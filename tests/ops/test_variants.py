@@ -25,11 +25,16 @@ def _choose(isa):
         pytest.skip(f'this processor has no {isa}')
 
 
-# Large enough to be split, with units of one level; then levels that overlap; then 16 bits.
-@pytest.mark.parametrize('case', ['float32', 'overlapping', 'bfloat16'])
+# Large enough to be split, with units of one level; then levels that overlap; then 16 bits; then
+# so many points of a head that they are visited in runs, the bounds of which cut a level; then so
+# few queries that heads are not copied.
+@pytest.mark.parametrize('case', ['float32', 'overlapping', 'bfloat16', 'runs', 'in place'])
 def test_results_do_not_depend_on_the_number_of_threads(keep_settings, case):
     shapes = ((40, 40), (20, 20), (10, 10))
-    operands = make_operands(shapes, 1, 600, 2, 20, 4, dtype=torch.float32)
+    queries, points = {'runs': (600, 35), 'in place': (400, 35)}.get(case, (2400, 4))
+    if case == 'in place':
+        shapes = ((160, 160), (20, 20), (10, 10))
+    operands = make_operands(shapes, 1, queries, 2, 20, points, dtype=torch.float32)
     if case == 'overlapping':
         operands = operands._replace(level_start_index=torch.tensor([0, 100, 200]))
     if case == 'bfloat16':
