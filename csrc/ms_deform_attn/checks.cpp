@@ -1,18 +1,12 @@
 #include "checks.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/abs.h>
-#include <ATen/ops/amax.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/isfinite.h>
-#include <ATen/ops/ldexp.h>
-#include <ATen/ops/log2.h>
-#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
-#include <cmath>
 #include <limits>
 
+#include "../fixed_point.h"
 #include "../operand_checks.h"
 
 namespace isda {
@@ -58,16 +52,12 @@ void check_operands(const at::Tensor& value, int64_t levels, const at::Tensor& l
   check_device("attention_weights", weights, "value", value);
 }
 
-// How often 2 goes into the units of deterministic sums: a contribution to grad_value is at most
-// max|grad_output| * max|weight|, an element gets at most one from every point of its head, and
-// their sum must stay below 2^62. Without a synchronisation, so that it can be captured in a graph.
-at::Tensor fixed_exponent(const at::Tensor& grad_output, const at::Tensor& weight_magnitude,
-                          const Sizes& s) {
+// A contribution to grad_value is at most max|grad_output| * max|weight|, and an element gets at
+// most one from every point of its head.
+at::Tensor exponent_of_sums(const at::Tensor& grad_output, const at::Tensor& weight_magnitude,
+                            const Sizes& s) {
   const double points = static_cast<double>(s.queries) * s.levels * s.points;
-  // No finite contribution passes 2^1024; 2^1000 can be divided by (doubles below 2^-1000 vanish).
-  const auto largest = (magnitude(grad_output) + weight_magnitude).clamp_max(1024.0);
-  const auto room = 61.0 - std::ceil(std::log2(points));
-  return (room - largest).clamp_max(1000.0).to(at::kInt);
+  return fixed_exponent(magnitude(grad_output) + weight_magnitude, points);
 }
 
 }  // namespace
@@ -172,12 +162,6 @@ at::Tensor allocate_output(const at::Tensor& value, ValueArgs& args) {
   return output;
 }
 
-at::Tensor magnitude(const at::Tensor& tensor) {
-  const auto sizes = tensor.to(at::kDouble).abs();
-  const auto largest = at::where(sizes.isfinite(), sizes, 0.0).amax();
-  return at::where(largest > 0, largest.log2().floor() + 1, 0.0);
-}
-
 ValueGradient allocate_value_gradient(const ValueArgs& forward, const at::Tensor& value,
                                       const at::Tensor& grad_output, bool wanted,
                                       const at::Tensor& weight_magnitude, ValueGradientArgs& args) {
@@ -196,7 +180,7 @@ ValueGradient allocate_value_gradient(const ValueArgs& forward, const at::Tensor
   args.exponent = nullptr;
   if (weight_magnitude.defined() && wanted && has_work(s)) {
     out.fixed_grad_value = at::zeros(value.sizes(), value.options().dtype(at::kLong));
-    out.exponent = fixed_exponent(out.grad_output, weight_magnitude, s);
+    out.exponent = exponent_of_sums(out.grad_output, weight_magnitude, s);
     args.fixed_grad_value = out.fixed_grad_value.mutable_data_ptr<int64_t>();
     args.exponent = out.exponent.const_data_ptr<int32_t>();
   }
@@ -206,8 +190,7 @@ ValueGradient allocate_value_gradient(const ValueArgs& forward, const at::Tensor
 at::Tensor ValueGradient::result(const at::Tensor& value) const {
   at::Tensor sums = grad_value;
   if (fixed_grad_value.defined()) {
-    const auto exact = at::ldexp(fixed_grad_value.to(at::kDouble), -exponent.to(at::kDouble));
-    sums = sums + exact.to(sums.scalar_type());
+    sums = sums + from_fixed(fixed_grad_value, exponent).to(sums.scalar_type());
   }
   return sums.to(value.scalar_type());
 }

@@ -58,9 +58,8 @@ void check_point_count(const char* name, int64_t points);
 at::Tensor prepare_value(const at::Tensor& value, int64_t queries, int64_t levels, int64_t points,
                          ValueArgs& args);
 at::Tensor allocate_output(const at::Tensor& value, ValueArgs& args);
-// A small n with |x| <= 2^n for every finite x of the tensor; stays on its device.
-at::Tensor magnitude(const at::Tensor& tensor);
-// `weight_magnitude` is that of the attention weights; it is given if sums are to be in integers.
+// `weight_magnitude` is that of the attention weights (fixed_point.h); it is given if sums are to
+// be in integers.
 ValueGradient allocate_value_gradient(const ValueArgs& forward, const at::Tensor& value,
                                       const at::Tensor& grad_output, bool wanted,
                                       const at::Tensor& weight_magnitude, ValueGradientArgs& args);
