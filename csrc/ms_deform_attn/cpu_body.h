@@ -1,8 +1,9 @@
 // Multi-scale deformable attention on the CPU; compiled once for every instruction set.
 //
-// The points of one (image, query, head) are prepared together, vectorised across points, into
-// buffers on the stack; then every point is sampled, vectorised across channels. Points outside
-// their level are dropped between the two steps, so no memory is read for them.
+// One head of an image after the other, from a copy of its own where that pays (cpu_head.h). The
+// points of some queries are prepared together, vectorised across points, into buffers on the
+// stack; then every point is sampled, vectorised across channels. Points outside their level are
+// dropped between the two steps, so no memory is read for them.
 #pragma once
 
 #include "../bilinear.h"
