@@ -30,7 +30,7 @@ struct Points {
 // begins at row `start`; width and height are the same numbers. p.weight[i] is there already.
 template <class A>
 ISDA_INLINE void place_point(A x, A y, A width, A height, int32_t columns, int32_t lines,
-                             int32_t start, int i, Points<A>& p) {
+                             int32_t start, int64_t i, Points<A>& p) {
   const bool inside = (x > -1) & (x < width) & (y > -1) & (y < height);
   x = inside ? x : A(0);
   y = inside ? y : A(0);
@@ -91,12 +91,13 @@ struct PointGradient {
 };
 
 template <class A>
-ISDA_INLINE PointGradient<A> point_gradient(const Points<A>& p, const Dots<A>& dots, int i) {
+ISDA_INLINE PointGradient<A> point_gradient(const Points<A>& p, const Dots<A>& dots, int64_t i) {
   const int32_t found = p.corners[i];
-  const A d00 = found & k00 ? dots.at[4 * i] : A(0);
-  const A d01 = found & k01 ? dots.at[4 * i + 1] : A(0);
-  const A d10 = found & k10 ? dots.at[4 * i + 2] : A(0);
-  const A d11 = found & k11 ? dots.at[4 * i + 3] : A(0);
+  // Read first and chosen afterwards, or loops over this have branches instead of vectors.
+  const A e00 = dots.at[4 * i], e01 = dots.at[4 * i + 1];
+  const A e10 = dots.at[4 * i + 2], e11 = dots.at[4 * i + 3];
+  const A d00 = found & k00 ? e00 : A(0), d01 = found & k01 ? e01 : A(0);
+  const A d10 = found & k10 ? e10 : A(0), d11 = found & k11 ? e11 : A(0);
   const A fx = p.fx[i], fy = p.fy[i];
   const A x = p.weight[i] * ((1 - fy) * (d01 - d00) + fy * (d11 - d10));
   const A y = p.weight[i] * ((1 - fx) * (d10 - d00) + fx * (d11 - d01));

@@ -114,11 +114,18 @@ ISDA_INLINE void keep_point_sums(const BackwardArgs& args, const Segment& segmen
   const int64_t plane = args.forward.sizes.out_pixels;
   A* y = point_sums_of<A>(args, segment.slot, tile.image, tap) + tile.first;
   A *x = y + plane, *mask = x + plane;
-  for (int p = 0; p < tile.n; ++p) {
+  if (segment.first_in_slot) {
+    const int64_t bytes = tile.n * int64_t(sizeof(A));
+    __builtin_memset(y, 0, bytes);
+    __builtin_memset(x, 0, bytes);
+    __builtin_memset(mask, 0, bytes);
+  }
+#pragma GCC ivdep  // or vectors are used only after a comparison of addresses
+  for (int64_t p = 0; p < tile.n; ++p) {
     const PointGradient<A> g = point_gradient(points, dots, p);
-    y[p] = segment.first_in_slot ? g.y : y[p] + g.y;
-    x[p] = segment.first_in_slot ? g.x : x[p] + g.x;
-    mask[p] = segment.first_in_slot ? g.weight : mask[p] + g.weight;
+    y[p] += g.y;
+    x[p] += g.x;
+    mask[p] += g.weight;
   }
 }
 

@@ -49,7 +49,8 @@ ISDA_INLINE void place_tile(const ForwardArgs& args, const Tile<A>& tile, int64_
   }
   const A down = A(tap / s.taps_w * s.dilation_h), right = A(tap % s.taps_w * s.dilation_w);
   const A height = A(s.height), width = A(s.width);
-  for (int p = 0; p < tile.n; ++p) {
+#pragma GCC ivdep  // or vectors are used only after a comparison of addresses
+  for (int64_t p = 0; p < tile.n; ++p) {
     const A y = tile.top[p] + down + points.v[p], x = tile.left[p] + right + points.u[p];
     place_point(x, y, width, height, int32_t(s.width), int32_t(s.height), 0, p, points);
   }

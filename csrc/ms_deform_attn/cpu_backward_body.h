@@ -125,9 +125,10 @@ class GivenPointGradients : public GivenPoints<A> {
   ISDA_INLINE void store(int64_t first, int n, Listed run, const Points<A>& points,
                          const Dots<A>& dots) const {
     alignas(64) A xy[2 * kChunk], weights[kChunk];
-    const int padded = in_whole_lanes(n);
-    for (int i = 0; i < padded; ++i) {
-      const PointGradient<A> g = point_gradient(points, dots, run.begin + i);
+    const int64_t padded = in_whole_lanes(n), from = run.begin;
+#pragma GCC ivdep  // or vectors are used only after a comparison of addresses
+    for (int64_t i = 0; i < padded; ++i) {
+      const PointGradient<A> g = point_gradient(points, dots, from + i);
       xy[2 * i] = g.x * this->table_.width[first + i];
       xy[2 * i + 1] = g.y * this->table_.height[first + i];
       weights[i] = g.weight;
@@ -162,9 +163,11 @@ ISDA_INLINE void backward_run(const Args& args, Source& source, Head<const V> he
   const int padded = in_whole_lanes(n);
   const bool wants_dots = source.wanted();
   if (wants_dots) __builtin_memset(buffers.dots.at, 0, sizeof(A) * 4 * padded * queries);
+  const Operand upstream = {args.grad_output, args.forward.dtype};
   for (int j = 0; j < queries; ++j) {
-    copy_converted(Operand{args.grad_output, args.forward.dtype},
-                   ((pair + j) * s.heads + m) * s.channels, s.channels, buffers.upstream);
+    const int64_t at = ((pair + j) * s.heads + m) * s.channels;
+    prefetch(upstream, at + kQueriesAhead * s.heads * s.channels, s.channels);
+    copy_converted(upstream, at, s.channels, buffers.upstream);
     if (wants_dots) {
       spread_all<true>(head.rows, head.stride, grad.rows, grad.stride, buffers.points,
                        buffers.listed[j], s.channels, buffers.upstream, buffers.dots);

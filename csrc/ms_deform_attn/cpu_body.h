@@ -33,11 +33,19 @@ class GivenPoints {
     begin_ = item * args_.sizes.levels * args_.sizes.points;
   }
 
+  // Ask for points [first, first + n) of a head that will be read soon.
+  ISDA_INLINE void prefetch(int64_t item, int64_t first, int64_t n) const {
+    const int64_t begin = item * args_.sizes.levels * args_.sizes.points + first;
+    msda::prefetch(args_.locations, 2 * begin, 2 * n);
+    msda::prefetch(args_.weights, begin, n);
+  }
+
   // Points [first, first + n) of this head: u and v in pixels, and weights.
   ISDA_INLINE void read(int64_t first, int n, A* u, A* v, A* weight) {
     copy_pairs(args_.locations, begin_ + first, n, u, v);
     copy_converted(args_.weights, begin_ + first, n, weight);
-    for (int i = 0; i < n; ++i) {
+#pragma GCC ivdep  // or vectors are used only after a comparison of addresses
+    for (int64_t i = 0; i < n; ++i) {
       u[i] = u[i] * table_.width[first + i] - A(0.5);
       v[i] = v[i] * table_.height[first + i] - A(0.5);
     }
@@ -68,13 +76,14 @@ ISDA_INLINE int place_points(Source& source, const PointTable<A>& table, int64_t
   }
   const int padded = in_whole_lanes(n);
   int inside = 0;
-  for (int k = 0; k < padded; k += kLanes) {
-    for (int j = 0; j < kLanes; ++j) {
-      const int i = k + j;
-      place_point(p.u[at + i], p.v[at + i], widths[i], heights[i], columns[i], lines[i], starts[i],
-                  at + i, p);
+  for (int64_t k = 0; k < padded; k += kLanes) {
+    const int64_t to = at + k;  // 64 bits: sums of `int` are no places in a row to the compiler
+#pragma GCC ivdep               // or vectors are used only after a comparison of addresses
+    for (int64_t j = 0; j < kLanes; ++j) {
+      place_point(p.u[to + j], p.v[to + j], widths[k + j], heights[k + j], columns[k + j],
+                  lines[k + j], starts[k + j], to + j, p);
     }
-    inside += list_nonzero(p.corners + at + k, at + k, p.order + at + inside);
+    inside += list_nonzero(p.corners + to, int(to), p.order + at + inside);
   }
   return inside;
 }
@@ -170,6 +179,7 @@ ISDA_INLINE void place_queries(Source& source, const PointTable<A>& table, const
                                int64_t pair, int64_t m, int queries, int64_t first, int n,
                                bool starts, Points<A>& points, Listed* listed) {
   for (int j = 0; j < queries; ++j) {
+    source.prefetch((pair + j + kQueriesAhead) * s.heads + m, first, n);
     if (starts || Source::kReadsAhead) {
       source.start_query(pair + j);
       source.start_head((pair + j) * s.heads + m);

@@ -11,8 +11,15 @@ namespace isda {
 namespace msda {
 namespace {
 
-constexpr int64_t kLine = 64;       // bytes of a line of the cache
-constexpr int64_t kRowsAhead = 16;  // no processor foresees rows so far apart
+constexpr int64_t kLine = 64;  // bytes of a line of the cache
+// Rows of a head, and what the queries have for it, lie too far apart for a processor to foresee.
+constexpr int64_t kRowsAhead = 16, kQueriesAhead = 16;
+
+// Ask for the numbers [begin, begin + n), which may lie beyond the last one.
+ISDA_INLINE void prefetch(const Operand& from, int64_t begin, int64_t n) {
+  const char* data = static_cast<const char*>(from.data) + begin * bytes_of(from.dtype);
+  for (int64_t at = 0; at < n * bytes_of(from.dtype); at += kLine) __builtin_prefetch(data + at);
+}
 
 // Rows of one head, `stride` numbers apart.
 template <class T>

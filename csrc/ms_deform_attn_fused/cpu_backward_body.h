@@ -36,11 +36,12 @@ class RawPointGradients : public RawPoints<A> {
   ISDA_INLINE void store(int64_t first, int n, Listed run, const Points<A>& points,
                          const Dots<A>& dots) const {
     alignas(64) A along_x[kChunk], along_y[kChunk], xy[2 * kChunk];
-    const int padded = msda::in_whole_lanes(n);
-    for (int i = 0; i < padded; ++i) {
-      const PointGradient<A> g = point_gradient(points, dots, run.begin + i);
+    const int64_t padded = msda::in_whole_lanes(n), from = run.begin;
+#pragma GCC ivdep  // or vectors are used only after a comparison of addresses
+    for (int64_t i = 0; i < padded; ++i) {
+      const PointGradient<A> g = point_gradient(points, dots, from + i);
       // Zero for a point outside, also where its box is not finite.
-      const bool inside = points.corners[run.begin + i] != 0;
+      const bool inside = points.corners[from + i] != 0;
       along_x[i] = g.x;
       along_y[i] = g.y;
       xy[2 * i] = inside ? g.x * this->kept_.scale_x[first + i] : A(0);

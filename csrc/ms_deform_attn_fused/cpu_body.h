@@ -76,9 +76,15 @@ class RawPoints {
     softmax(kept_.weights, padded_);
   }
 
+  ISDA_INLINE void prefetch(int64_t item, int64_t first, int64_t n) const {
+    msda::prefetch(args_.offsets, 2 * (item * all_points_ + first), 2 * n);
+    msda::prefetch(args_.logits, item * all_points_ + first, n);
+  }
+
   ISDA_INLINE void read(int64_t first, int n, A* u, A* v, A* weight) {
     copy_converted(args_.offsets, 2 * (item_ * all_points_ + first), 2 * n, offsets_);
-    for (int i = 0; i < n; ++i) {
+#pragma GCC ivdep  // or vectors are used only after a comparison of addresses
+    for (int64_t i = 0; i < n; ++i) {
       u[i] = kept_.base_x[first + i] + offsets_[2 * i] * kept_.scale_x[first + i];
       v[i] = kept_.base_y[first + i] + offsets_[2 * i + 1] * kept_.scale_y[first + i];
       weight[i] = kept_.weights[first + i];
