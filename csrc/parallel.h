@@ -36,10 +36,11 @@ class Member {
   const int64_t index, count;
 };
 
-// How many threads `nanoseconds` of work are worth: 200 microseconds for each of them.
+// How many threads `nanoseconds` of work are worth: from 200 microseconds on two, and one more for
+// every 100.
 inline int64_t threads_for(double nanoseconds) {
   if (at::in_parallel_region()) return 1;
-  const int64_t worth = static_cast<int64_t>(std::min(nanoseconds / 200e3, 1e6));
+  const int64_t worth = static_cast<int64_t>(std::min(nanoseconds / 100e3, 1e6));
   return std::clamp<int64_t>(worth, 1, at::get_num_threads());
 }
 

@@ -50,7 +50,8 @@ def draw(rows: Sequence[Row], about: dict[str, Any], stem: Path) -> None:
     if any('limit_ms' in r for r in shown):
         handles.append(plt.Line2D([], [], color='black', linewidth=2))
         labels.append('limit of the hardware')
-    figure.legend(handles, labels, loc='lower center', ncols=len(labels), frameon=False)
+    columns = min(len(labels), 5)  # more are wider than the figure
+    figure.legend(handles, labels, loc='lower center', ncols=columns, frameon=False)
     device = about.get('gpu') or f'{about["cpu"]}, threads {about["threads"]}'
     figure.suptitle(f'{device}, {about["dtype"]}, local sampling', x=0.01, ha='left')
     figure.tight_layout(rect=(0, 0.5 / figure.get_figheight(), 1, 1))
