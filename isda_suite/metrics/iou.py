@@ -83,7 +83,11 @@ class IoUMetric(MmsegIoUMetric):
                 continue
             if self.left_out is not None:
                 rest = np.delete(per_class, classes.index(self.left_out))
-                metrics[f'm{name}_wo_{self.left_out}'] = np.round(np.nanmean(rest) * 100, 2)
+                known = rest[~np.isnan(rest)]
+                # Not np.nanmean, which warns of what is no fault: no class has this measure, such
+                # as the F-score where everything is predicted wrong.
+                mean = known.mean() if known.size else np.nan
+                metrics[f'm{name}_wo_{self.left_out}'] = np.round(mean * 100, 2)
             if self.classwise:
                 percent = np.round(per_class * 100, 2)
                 metrics |= {f'{c}_{name}': v for c, v in zip(classes, percent, strict=True)}

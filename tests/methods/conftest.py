@@ -13,7 +13,7 @@ def train(config, tmp_path, monkeypatch, capsys):
         arguments = ('--work-dir', tmp_path / 'w', '--cfg-options', 'train_cfg.max_iters=1')
         code = call_tool(monkeypatch, 'tools/train.py', config, *arguments, *options)
         captured = capsys.readouterr()
-        assert 'Traceback' not in captured.err
+        assert 'Traceback' not in captured.err, captured.err[-3000:]
         return code, captured.err
 
     return run

@@ -109,6 +109,16 @@ def test_a_class_can_be_left_out_of_the_means():
     assert found['house_IoU'] == pytest.approx(expected, abs=0.006)
 
 
+def test_a_mean_of_nothing_is_no_number_and_no_warning():
+    """Where everything is predicted wrong no class has an F-score."""
+    data = samples(1)
+    data[0]['pred_sem_seg']['data'].fill_(3)
+    data[0]['gt_sem_seg']['data'].fill_(1)
+    found = evaluated(IoUMetric, data, left_out='road')
+    assert np.isnan(found['mFscore_wo_road'])
+    assert found['mIoU_wo_road'] == 0
+
+
 def test_the_class_to_leave_out_has_to_exist():
     with pytest.raises(ValueError, match="left_out='sea' is no class of road, house, tree, lake"):
         evaluated(IoUMetric, samples(), left_out='sea')
