@@ -124,17 +124,20 @@ ISDA_INLINE VecD broadcast(double x) { return x - VecD{}; }
 
 // Add the sums of the elements of a, b, c, d to out[0..3].
 #if ISDA_CPU_VARIANT > 0
-ISDA_INLINE void add_sums(VecF a, VecF b, VecF c, VecF d, float* out) {
+ISDA_INLINE __m256 halved(VecF x) {
 #if ISDA_CPU_VARIANT == 2
-  // Every quarter of `quarters` holds a sum of a, b, c and d.
-  __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-  __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
-  __m512 quarters = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
-  __m256 all = _mm256_add_ps(_mm512_castps512_ps256(quarters), _mm512_extractf32x8_ps(quarters, 1));
+  struct Halves {
+    __m256 low, high;
+  };
+  const Halves halves = bit_copy<Halves>(x);
+  return _mm256_add_ps(halves.low, halves.high);
 #else
-  __m256 ab = _mm256_hadd_ps(a, b), cd = _mm256_hadd_ps(c, d);
-  __m256 all = _mm256_hadd_ps(ab, cd);
+  return (__m256)x;
 #endif
+}
+ISDA_INLINE void add_sums(VecF a, VecF b, VecF c, VecF d, float* out) {
+  __m256 ab = _mm256_hadd_ps(halved(a), halved(b)), cd = _mm256_hadd_ps(halved(c), halved(d));
+  __m256 all = _mm256_hadd_ps(ab, cd);
   __m128 sums = _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
   _mm_storeu_ps(out, _mm_add_ps(sums, _mm_loadu_ps(out)));
 }

@@ -7,11 +7,14 @@
 
 namespace isda {
 
-// One workspace of so many numbers for every thread; zero, because kernels may read padding.
+// One workspace of so many numbers for every thread.
 class Workspaces {
  public:
-  Workspaces(const at::TensorOptions& options, int64_t threads, int64_t numbers)
-      : each_(numbers + kPadding), all_(at::empty({threads * each_}, options).zero_()) {}
+  // Zero where kernels may read what they did not write, such as padding.
+  Workspaces(const at::TensorOptions& options, int64_t threads, int64_t numbers, bool zero = true)
+      : each_(numbers + kPadding), all_(at::empty({threads * each_}, options)) {
+    if (zero) all_.zero_();
+  }
   void* of(const Member& member) const {
     return static_cast<char*>(all_.mutable_data_ptr()) +
            member.index * each_ * int64_t(all_.element_size());

@@ -25,7 +25,8 @@ class HeadCopies {
  public:
   HeadCopies(const at::Tensor& value, const Sizes& s, int64_t copies, int64_t threads)
       : wanted_(pays(s)),
-        memory_(arithmetic_options(value), threads, wanted_ ? copies * s.rows * s.channels : 0) {}
+        memory_(arithmetic_options(value), threads, wanted_ ? copies * s.rows * s.channels : 0,
+                false) {}  // kernels fill the rows of levels, and read no others
 
   // Null where rows are better read where they are.
   void* of(const Member& member) const { return wanted_ ? memory_.of(member) : nullptr; }
