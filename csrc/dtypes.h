@@ -19,6 +19,26 @@ struct BFloat16 {
   uint16_t bits;
 };
 
+namespace {
+
+// Call body(T()) with the stored type. Part of its caller, whose instruction set may be another one
+// than that of the next file.
+template <class Body>
+inline __attribute__((always_inline)) void with_type(DType dtype, const Body& body) {
+  switch (dtype) {
+    case DType::kFloat:
+      return body(float());
+    case DType::kDouble:
+      return body(double());
+    case DType::kHalf:
+      return body(Half());
+    case DType::kBFloat16:
+      return body(BFloat16());
+  }
+}
+
+}  // namespace
+
 struct Operand {
   const void* data;  // dense
   DType dtype;

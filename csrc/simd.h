@@ -270,20 +270,5 @@ ISDA_INLINE void store_converted(const A* x, int64_t n, const Result& to, int64_
   }
 }
 
-// Call body(T()) with the stored type.
-template <class Body>
-ISDA_INLINE void with_type(DType dtype, const Body& body) {
-  switch (dtype) {
-    case DType::kFloat:
-      return body(float());
-    case DType::kDouble:
-      return body(double());
-    case DType::kHalf:
-      return body(Half());
-    case DType::kBFloat16:
-      return body(BFloat16());
-  }
-}
-
 }  // namespace
 }  // namespace isda

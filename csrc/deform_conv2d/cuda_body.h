@@ -256,16 +256,7 @@ void for_types(const ColumnArgs& args, const Body& body) {
     if (can_pack<decltype(t)>(args)) return body(t, std::integral_constant<int, kWidth>());
     return body(t, std::integral_constant<int, 1>());
   };
-  switch (args.dtype) {
-    case DType::kFloat:
-      return with_width(float());
-    case DType::kDouble:
-      return with_width(double());
-    case DType::kHalf:
-      return with_width(Half());
-    case DType::kBFloat16:
-      return with_width(BFloat16());
-  }
+  with_type(args.dtype, with_width);
 }
 
 }  // namespace dcn

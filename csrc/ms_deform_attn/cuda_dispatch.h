@@ -48,16 +48,7 @@ void for_instance(const ValueArgs& args, const void* other, bool few, const Body
       if (width == 2) return body(t, Int<2>(), int32_t());
     body(t, Int<1>(), int32_t());
   };
-  switch (args.dtype) {
-    case DType::kFloat:
-      return for_width(float());
-    case DType::kDouble:
-      return for_width(double());
-    case DType::kHalf:
-      return for_width(Half());
-    case DType::kBFloat16:
-      return for_width(BFloat16());
-  }
+  with_type(args.dtype, for_width);
 }
 
 // The same with a FloatingSums or, in few instances, a FixedSums besides.
