@@ -1,0 +1,1 @@
+"""What runs the parts of the DefVisTR goldens, by area."""

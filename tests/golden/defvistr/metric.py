@@ -1,0 +1,3 @@
+"""Runners of golden parts: name of the part to function(golden, case, tmp_path) -> results by name."""
+
+RUNNERS = {}
