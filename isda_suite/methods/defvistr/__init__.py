@@ -1,0 +1,1 @@
+"""DefVisTR: video instance segmentation with spatio-temporal deformable attention."""
