@@ -33,29 +33,30 @@ class FusedAttention(MultiheadAttention):
     def forward(
         self,
         query: Tensor,
-        key: Tensor,
-        value: Tensor,
         query_pos: Tensor,
-        key_pos: Tensor,
+        memory: Tensor | None = None,
+        memory_pos: Tensor | None = None,
         allowed: Tensor | None = None,
     ) -> Tensor:
-        """Attend to the values and add the result to the queries.
+        """Attend to the memory, or to the queries themselves, and add the result to the queries.
 
         Args:
             query: (B, Q, C).
-            key: (B, S, C).
-            value: (B, S, C).
             query_pos: Added to the queries for their projection.
-            key_pos: Added to the keys.
+            memory: (B, S, C), the values and, with their position, the keys; the queries if
+                ``None``.
+            memory_pos: Added to the memory for the keys; needed with ``memory``.
             allowed: Bool, broadcast to (B, M, Q, S): which keys a query may see; ``None`` for all.
 
         Returns:
             (B, Q, C).
         """
+        values = query if memory is None else memory
+        keys = query + query_pos if memory_pos is None else values + memory_pos
+        operands = (query + query_pos, keys, values)
         attn = self.attn
         weights, biases = attn.in_proj_weight.chunk(3), attn.in_proj_bias.chunk(3)
         head_dims = self.embed_dims // self.num_heads
-        operands = (query + query_pos, key + key_pos, value)
         q, k, v = (
             F.linear(x, w, b).view(len(x), -1, self.num_heads, head_dims).transpose(1, 2)
             for x, w, b in zip(operands, weights, biases, strict=True)

@@ -46,10 +46,10 @@ class SlotDecoderLayer(BaseModule):
         """
         b, g = query.shape[:2]
         query = query.flatten(0, 1)
-        query = self.self_attn(query, query, query, query_pos, query_pos)
+        query = self.self_attn(query, query_pos)
         query = self.norms[0](query).view(b, -1, query.shape[-1])
         position = query_pos.repeat(g, 1)
-        query = self.cross_attn(query, memory, memory, position, memory_pos, allowed)
+        query = self.cross_attn(query, position, memory, memory_pos, allowed)
         query = self.norms[1](query)
         query = self.norms[2](self.ffn(query))
         return query.view(b, g, -1, query.shape[-1])

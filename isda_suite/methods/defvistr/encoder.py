@@ -9,10 +9,8 @@ from mmengine.model import BaseModule, ModuleList
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from isda_suite.layers.deformable_transformer import (
-    DeformableTransformerEncoderLayer,
-    init_deformable_attention,
-)
+from isda_suite.layers.deformable_transformer import init_deformable_attention
+from isda_suite.ops import MultiScaleDeformableAttention
 
 from .attention import FusedAttention
 from .options import TransformerOptions
@@ -46,6 +44,27 @@ def ffn_config(options: TransformerOptions) -> dict[str, Any]:
 def layer_norms(embed_dims: int, count: int) -> ModuleList:
     """Make layer normalisations."""
     return ModuleList([build_norm_layer(dict(type='LN'), embed_dims)[1] for _ in range(count)])
+
+
+class ClipEncoderLayer(BaseModule):
+    """Encoder layer of DETR with names as in mmdet: attention, norm, feed-forward, norm.
+
+    Args:
+        attention: The self-attention, which adds its result to the queries.
+        options: Sizes.
+    """
+
+    def __init__(self, attention: nn.Module, options: TransformerOptions) -> None:
+        super().__init__()
+        self.self_attn = attention
+        self.ffn = FFN(**ffn_config(options))
+        self.norms = layer_norms(options.embed_dims, 2)
+
+    def forward(self, query: Tensor, **attention_inputs: Any) -> Tensor:
+        """Map (B, tokens, C) to the same shape; the rest goes to the attention."""
+        query = self.norms[0](self.self_attn(query, **attention_inputs))
+        query = self.norms[1](self.ffn(query))
+        return query
 
 
 class FramesAsLevelsEncoder(BaseModule):
@@ -88,7 +107,7 @@ class FramesAsLevelsEncoder(BaseModule):
             batch_first=True,
         )
         self.layers = ModuleList(
-            DeformableTransformerEncoderLayer(self_attn_cfg=attention, ffn_cfg=ffn_config(options))
+            ClipEncoderLayer(MultiScaleDeformableAttention(**attention), options)
             for _ in range(options.encoder_layers)
         )
 
@@ -114,12 +133,14 @@ class FramesAsLevelsEncoder(BaseModule):
         """
         shapes = self.level_shapes(padding_mask)
         points = reference_points(shapes, self.valid_ratios(padding_mask))
-        hidden = self._hidden(padding_mask) if padded else None
+        inputs = dict(
+            query_pos=query_pos,
+            key_padding_mask=self._hidden(padding_mask) if padded else None,
+            reference_points=points,
+            spatial_shapes=shapes,
+        )
         for layer in self.layers:
-            query = run_layer(
-                layer, self.with_cp, query, query_pos, hidden,
-                reference_points=points, spatial_shapes=shapes,
-            )  # fmt: skip
+            query = run_layer(layer, self.with_cp, query, **inputs)
         return query
 
     def level_shapes(self, padding_mask: Tensor) -> list[tuple[int, int]]:
@@ -167,23 +188,6 @@ def reference_points(shapes: list[tuple[int, int]], valid_ratios: Tensor) -> Ten
     return torch.cat(points, 1)[:, :, None] * valid_ratios[:, None]
 
 
-class DenseEncoderLayer(BaseModule):
-    """Encoder layer of DETR with names as in mmdet: attention, norm, feed-forward, norm."""
-
-    def __init__(self, options: TransformerOptions) -> None:
-        super().__init__()
-        self.self_attn = FusedAttention(options.embed_dims, options.num_heads, options.dropout)
-        self.ffn = FFN(**ffn_config(options))
-        self.norms = layer_norms(options.embed_dims, 2)
-
-    def forward(self, query: Tensor, query_pos: Tensor, allowed: Tensor | None) -> Tensor:
-        """Attend to all tokens that ``allowed``, broadcast to (B, M, S, S), leaves."""
-        query = self.self_attn(query, query, query, query_pos, query_pos, allowed)
-        query = self.norms[0](query)
-        query = self.norms[1](self.ffn(query))
-        return query
-
-
 class DenseClipEncoder(BaseModule):
     """The encoder of VisTR: every token of the clip attends to every other.
 
@@ -196,7 +200,12 @@ class DenseClipEncoder(BaseModule):
     def __init__(self, options: TransformerOptions) -> None:
         super().__init__()
         self.with_cp = options.encoder_cp
-        self.layers = ModuleList(DenseEncoderLayer(options) for _ in range(options.encoder_layers))
+        self.layers = ModuleList(
+            ClipEncoderLayer(
+                FusedAttention(options.embed_dims, options.num_heads, options.dropout), options
+            )
+            for _ in range(options.encoder_layers)
+        )
 
     def init_weights(self) -> None:
         """Start from Xavier's distribution."""
@@ -209,5 +218,5 @@ class DenseClipEncoder(BaseModule):
         """As :meth:`FramesAsLevelsEncoder.forward`, without a grid of tokens."""
         allowed = ~padding_mask.flatten(1)[:, None, None] if padded else None
         for layer in self.layers:
-            query = run_layer(layer, self.with_cp, query, query_pos, allowed)
+            query = run_layer(layer, self.with_cp, query, query_pos=query_pos, allowed=allowed)
         return query

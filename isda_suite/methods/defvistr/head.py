@@ -1,6 +1,7 @@
 """Prediction head of DefVisTR: classes, boxes and masks of the instances of a clip."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -10,6 +11,11 @@ from torch import Tensor, nn
 
 from isda_suite.layers.errors import ModelConfigError
 from isda_suite.registry import MODELS, TASK_UTILS
+
+from .loss import LossSettings, count_boxes, detection_losses, mask_losses
+from .mask_branch import MaskBranch
+from .matching import match_layers, matched_slots
+from .targets import clip_targets
 
 EXTRA_LOGITS = 2
 """Logits beside the classes: the first, "not in this frame", and the last, "no object"."""
@@ -27,7 +33,8 @@ class DefVisTRHead(BaseModule):
             in this frame", the last "no object".
         embed_dims: C; set by the detector.
         num_heads: Heads of the attention of masks; set by the detector.
-        mask_branch: Config of the branch that predicts masks; ``None`` for boxes only.
+        mask_branch: Further arguments of :class:`.mask_branch.MaskBranch`; ``None`` for a model
+            of boxes only.
         loss: Weights and constants that differ from the published ones, see
             :class:`isda_suite.methods.defvistr.loss.LossSettings`.
         train_cfg: ``assigner``: config of the matcher.
@@ -62,11 +69,10 @@ class DefVisTRHead(BaseModule):
         )
         self.mask_branch = None
         if mask_branch is not None:
-            sizes = dict(embed_dims=embed_dims, num_heads=num_heads)
-            self.mask_branch = MODELS.build({**sizes, **mask_branch})
+            self.mask_branch = MaskBranch(embed_dims, num_heads, **mask_branch)
         assigner = (train_cfg or {}).get('assigner')
         self.assigner = TASK_UTILS.build(assigner) if assigner else None
-        self.loss_settings = dict(loss or {})
+        self.loss_settings = _loss_settings(loss)
         self.test_cfg = dict(test_cfg or {})
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,22 +136,30 @@ class DefVisTRHead(BaseModule):
         Raises:
             ModelConfigError: without an assigner, or for ground truth that does not fit.
         """
-        from .loss import LossSettings, count_boxes, detection_losses, mask_losses
-        from .matching import match_layers, matched_slots
-        from .targets import clip_targets
-
         if self.assigner is None:
             raise ModelConfigError(
-                "train_cfg.assigner: missing; give dict(type='isda_suite.SequenceHungarianAssigner')"
+                'train_cfg.assigner: missing, training needs one; give '
+                "dict(type='isda_suite.SequenceHungarianAssigner')"
             )
-        settings = LossSettings(**self.loss_settings)
         targets = [clip_targets(sample) for sample in data_samples]
         cls_logits, boxes = self(hidden)
         matches = match_layers(self.assigner, cls_logits, boxes, targets)
         num_boxes = count_boxes(targets, cls_logits)
-        losses = detection_losses(cls_logits, boxes, targets, matches, num_boxes, settings)
+        losses = detection_losses(
+            cls_logits, boxes, targets, matches, num_boxes, self.loss_settings
+        )
         wanted = matched_slots(matches[-1])
         masks = self.masks(hidden, memory, feats, padding_mask, wanted)
         if masks is not None:
-            losses.update(mask_losses(masks, targets, matches[-1], num_boxes, settings))
+            losses.update(mask_losses(masks, targets, matches[-1], num_boxes, self.loss_settings))
         return losses
+
+
+def _loss_settings(config: dict[str, Any] | None) -> LossSettings:
+    known = [field.name for field in fields(LossSettings)]
+    unknown = sorted(set(config or {}) - set(known))
+    if unknown:
+        raise ModelConfigError(
+            f'head.loss: unknown {", ".join(unknown)}; known: {", ".join(known)}'
+        )
+    return LossSettings(**(config or {}))

@@ -101,7 +101,7 @@ def run_encoder(golden, case, tmp_path):
             src, value=src, identity=torch.zeros_like(src), query_pos=pos,
             key_padding_mask=padding.flatten(1), **sampling,
         )  # fmt: skip
-        first = layer(src, pos, padding.flatten(1), **sampling)
+        first = layer(src, query_pos=pos, key_padding_mask=padding.flatten(1), **sampling)
     return {
         'reference_points': points,
         'attention_layer0': attention,
