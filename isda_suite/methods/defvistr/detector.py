@@ -9,11 +9,14 @@ from mmdet.models.mot import BaseMOTModel
 from mmdet.structures import TrackDataSample
 from torch import Tensor, nn
 
+from isda_suite.checkpoint.load import ShapeMismatch
 from isda_suite.layers.errors import ModelConfigError
 from isda_suite.registry import MODELS
 
+from .checkpoint_fit import explain_clip_length
 from .decoder import SlotDecoder, frames_to_instances, slots_to_instances
 from .encoder import DenseClipEncoder, FramesAsLevelsEncoder
+from .head import EXTRA_LOGITS
 from .options import (
     QUERY_LAYOUTS,
     VARIANTS,
@@ -143,6 +146,12 @@ class DefVisTR(BaseMOTModel):
                 f'transformer.tokens_per_instance: the variant {variant!r} has no instance tokens; '
                 'leave it out'
             )
+
+    extra_class_outputs = EXTRA_LOGITS
+
+    def explain_mismatches(self, mismatched: list[ShapeMismatch]) -> str:
+        """Say more about shapes of a checkpoint that differ: it may be for another clip length."""
+        return explain_clip_length(mismatched, self)
 
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Compute the backbone's maps of all frames.
