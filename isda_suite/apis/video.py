@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from isda_suite.checkpoint.atomic import write_atomically
-from isda_suite.compat.warning_filters import quiet_imports
 from isda_suite.engine.dataset_config import innermost_dataset
 from isda_suite.engine.errors import ConfigError
 
@@ -24,7 +23,6 @@ Array = NDArray[Any]
 __all__ = [
     'VideoFrame',
     'VideoPrediction',
-    'draw_frame',
     'load_model',
     'open_video',
     'predict_video',
@@ -225,26 +223,6 @@ def choose_clips(model: nn.Module, clip_len: int | None, overlap: int | None) ->
         overlap = dataset.get('overlap', found // 2)
     check_clips(found, overlap)
     return found, overlap
-
-
-def draw_frame(model: nn.Module, frame: VideoFrame, score_thr: float = 0.3) -> Array:
-    """Draw the tracks of a frame over it.
-
-    Args:
-        model: The model that found them, for the names of its classes.
-        frame: From :func:`predict_video`.
-        score_thr: Instances below this score in this frame are left out.
-
-    Returns:
-        RGB picture; small frames are enlarged.
-    """
-    with quiet_imports():
-        from isda_suite.visualization.tubes import TubeSlice, draw_tubes
-
-    columns = frame.ids, frame.labels, frame.scores, frame.masks
-    slices = [TubeSlice(*row) for row in zip(*columns, strict=True)]
-    meta: Any = model.dataset_meta
-    return draw_tubes(frame.image[..., ::-1], slices, meta.get('classes'), score_thr)
 
 
 def write_results(prediction: VideoPrediction, path: str | Path, video_id: int = 1) -> None:

@@ -3,8 +3,10 @@
 import glob
 import itertools
 import re
+import signal
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from .quiet_opencv import quiet_opencv
 Array = NDArray[Any]
 Source = str | Path | int | Iterable[Array]
 Frames = Generator[tuple[Array, str], None, None]
-__all__ = ['Source', 'Video', 'open_video']
+__all__ = ['Source', 'Video', 'open_video', 'stopped_by_interrupt']
 
 
 class Video(ABC):
@@ -245,6 +247,21 @@ def open_video(source: Source, every: int = 1, max_frames: int | None = None) ->
     if re.fullmatch(r'\d{1,3}', str(source)):
         return _Camera(int(str(source)), **options)
     raise DataError(f'no video {source} (working directory {Path.cwd()})')
+
+
+@contextmanager
+def stopped_by_interrupt(video: Video) -> Iterator[None]:
+    """Let the first Ctrl-C stop a video instead of the program; the second one stops that."""
+
+    def stop(number: int, _: Any) -> None:
+        video.stop()
+        signal.signal(number, before)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _pictures(place: Path, candidates: Iterable[Path]) -> list[Path]:

@@ -161,6 +161,24 @@ def open_writer(path: str | Path, fps: float | None = None) -> PictureWriter:
     return _FileWriter(place, fps or USUAL_FPS)
 
 
+def check_out(path: str | Path | None, source: Any = None) -> None:
+    """Refuse early what :func:`open_writer` would refuse, and to replace the source.
+
+    Args:
+        path: What will be written; ``None`` is nothing.
+        source: What will be read.
+
+    Raises:
+        ConfigError: see there.
+    """
+    if path is None:
+        return
+    open_writer(path)
+    is_path = isinstance(source, str | Path)
+    if is_path and Path(source).expanduser().resolve() == Path(path).expanduser().resolve():
+        raise ConfigError(f'{path} is the source: the drawn video would replace it')
+
+
 def _even(picture: Array) -> Array:
     """Repeat the last row or column where a side is odd: encoders drop it."""
     height, width = picture.shape[:2]

@@ -5,27 +5,17 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from pycocotools import mask as coco_mask
 
 from isda_suite.apis.model import load_model
-from isda_suite.apis.video import draw_frame, predict_video, write_results
+from isda_suite.apis.video import predict_video, write_results
 from isda_suite.apis.video_source import open_video
 from isda_suite.datasets.errors import DataError
 from isda_suite.engine.errors import ConfigError
 from tests.apis.tiny_models import DETECTOR, write_config
-from tests.apis.tiny_video_models import COLOURS, VIDEO_MODEL
+from tests.apis.tiny_video_models import COLOURS, VIDEO_MODEL, scene
 from tests.apis.video_files import write_frames, write_video
-
-
-def scene(num_frames, second_from=0):
-    """Return frames with a square of the first class, and one of the second from a frame on."""
-    frames = np.full((num_frames, 48, 64, 3), 60, np.uint8)
-    for number, frame in enumerate(frames):
-        left = 4 + number % 24
-        frame[8:24, left : left + 16] = COLOURS[0]
-        if number >= second_from:
-            frame[30:42, 40 - left : 56 - left] = COLOURS[1]
-    return list(frames)
 
 
 @pytest.fixture(scope='module')
@@ -136,24 +126,13 @@ def test_a_prediction_tells_when_it_is_used_in_the_wrong_order(model):
         forgotten.results()
 
 
-def test_frames_are_drawn_in_the_colours_of_their_tracks(model):
-    from isda_suite.visualization.colours import colour
-
-    frames, _ = predict(model, scene(5))
-    picture = draw_frame(model, frames[2], score_thr=0.3)
-    assert picture.shape == (384, 512, 3)
-    track = frames[2].ids[frames[2].labels.index(0)]
-    mixed = 0.5 * np.array(colour(track)) + 0.5 * np.array(COLOURS[0][::-1])
-    assert np.abs(picture[180, 150] - mixed).max() <= 3
-    plain = draw_frame(model, frames[2], score_thr=1.0)
-    assert (plain[180, 150] == COLOURS[0][::-1]).all()
-
-
 def test_memory_does_not_grow_with_the_video(model):
+    images = scene(24)
+
     def peak(length):
         def stream():
             for number in range(length):
-                yield scene(24)[number % 24].repeat(4, axis=0).repeat(4, axis=1)
+                yield images[number % 24].repeat(4, axis=0).repeat(4, axis=1)
 
         gc.collect()
         tracemalloc.start()
@@ -175,13 +154,18 @@ def test_lengths_that_do_not_fit_the_model_are_named(model):
     assert len(predict(model, scene(3), clip_len=4, overlap=0)[0]) == 3
 
 
-def test_the_overlap_is_that_of_the_test_data(tmp_path):
-    text = VIDEO_MODEL.replace('test_mode=True,', 'test_mode=True, overlap=3,')
-    model = load_model(write_config(tmp_path, text), device='cpu')
-    predict(model, scene(8))
-    assert model.num_clips == 5  # they start one frame apart
-    predict(model, scene(8), overlap=0)
-    assert model.num_clips == 5 + 2
+def test_the_overlap_is_that_of_the_test_data(model, tmp_path):
+    text = VIDEO_MODEL.replace('overlap=1', 'overlap=3')
+    other = load_model(write_config(tmp_path, text), device='cpu')
+    for options, expected in ((dict(), 5), (dict(overlap=0), 2)):
+        other.num_clips = 0
+        predict(other, scene(8), **options)
+        assert other.num_clips == expected
+    text = VIDEO_MODEL.replace('overlap=1, ', '').replace('YouTubeVISClipDataset', 'AnyDataset')
+    other.cfg = Config.fromstring(text, '.py')
+    other.num_clips = 0
+    predict(other, scene(8))
+    assert other.num_clips == 3  # half a clip
 
 
 def test_a_model_of_images_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """A model of clips that runs in milliseconds: it finds things by their colours."""
 
+import numpy as np
 import torch
 from mmdet.models.mot import BaseMOTModel
 
@@ -17,16 +18,28 @@ model = dict(
         pad_mask=True, pad_size_divisor=1))
 pipeline = [
     dict(type='TransformBroadcaster', share_random_params=True, transforms=[
-        dict(type='LoadImageFromFile'),
-        dict(type='Resize', scale=(1333, 24), keep_ratio=True),
-        dict(type='LoadTrackAnnotations', with_mask=True)]),
-    dict(type='PackTrackInputs')]
+        dict(type='isda_suite.LoadImage'),
+        dict(type='isda_suite.ResizeShortSide', scale=24),
+        dict(type='isda_suite.LoadClipAnnotations')]),
+    dict(type='isda_suite.PackClipInputs')]
 test_dataloader = dict(batch_size=1, num_workers=0, dataset=dict(
-    type='YouTubeVISDataset', dataset_version='2019', data_root='absent/', ann_file='absent.json',
-    metainfo=dict(classes=('square', 'disk')), test_mode=True, pipeline=pipeline))
+    type='isda_suite.YouTubeVISClipDataset', clip_len=4, overlap=1, data_root='absent/',
+    ann_file='absent.json', metainfo=dict(classes=('square', 'disk')), test_mode=True,
+    pipeline=pipeline))
 """
 #: BGR of what is found; class k has the k-th.
 COLOURS = ((30, 200, 240), (230, 60, 40))
+
+
+def scene(num_frames, second_from=0):
+    """Return frames with a square of the first class, and one of the second from a frame on."""
+    frames = np.full((num_frames, 48, 64, 3), 60, np.uint8)
+    for number, frame in enumerate(frames):
+        left = 4 + number % 24
+        frame[8:24, left : left + 16] = COLOURS[0]
+        if number >= second_from:
+            frame[30:42, 40 - left : 56 - left] = COLOURS[1]
+    return list(frames)
 
 
 @MODELS.register_module(force=True)
