@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from isda_suite.compat.warning_filters import quiet_imports
+from isda_suite.datasets.clips import as_clip
 
 from .clips import Clip
 from .inference import pipeline_of
@@ -71,12 +72,12 @@ class ClipPipeline:
         Returns:
             ``inputs`` (T, 3, h, w) and ``data_samples``, a ``TrackDataSample``.
         """
-        results = _as_lists(clip, video_id)
+        facts = describe_clip(clip) | dict(video_id=video_id, ori_shape=clip.frames[0].shape[:2])
+        frames = [_frame(*pair) for pair in zip(clip.frames, clip.numbers, strict=True)]
+        results = as_clip(facts, frames)
         for step in self._steps:
             results = step(results)
-        results['data_samples'].set_metainfo(
-            describe_clip(clip) | dict(video_id=video_id, ori_shape=clip.frames[0].shape[:2])
-        )
+        results['data_samples'].set_metainfo(facts)
         return results
 
 
@@ -96,19 +97,8 @@ def _without_files(steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return kept
 
 
-def _as_lists(clip: Clip[Array], video_id: int) -> dict[str, Any]:
-    """Put what is known of the frames into lists, as the data set of clips does."""
-    count = len(clip.frames)
-    size_hw = clip.frames[0].shape[:2]
-    return dict(
-        img=list(clip.frames),
-        img_id=list(clip.numbers),
-        frame_id=list(clip.numbers),
-        img_path=[None] * count,
-        height=[size_hw[0]] * count,
-        width=[size_hw[1]] * count,
-        video_id=[video_id] * count,
-        video_length=[count] * count,
-        ori_video_length=[count] * count,
-        instances=[[] for _ in range(count)],
-    )
+def _frame(image: Array, number: int) -> dict[str, Any]:
+    """Make the record of a frame without annotations."""
+    height, width = image.shape[:2]
+    known = dict(img=image, img_path=None, img_id=number, frame_id=number)
+    return dict(height=height, width=width, instances=[], **known)

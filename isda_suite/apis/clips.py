@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from isda_suite.datasets.clips import check_clip_length
 from isda_suite.engine.errors import ConfigError
 
 Frame = TypeVar('Frame')
@@ -38,20 +39,18 @@ def check_clips(clip_len: int, overlap: int) -> None:
     Raises:
         ConfigError: if there would be no clip, or none would add a frame.
     """
-    if clip_len < 1:
-        raise ConfigError(f'clip_len must be at least 1, got {clip_len}')
-    if not 0 <= overlap < clip_len:
-        raise ConfigError(
-            f'overlap must be at least 0 and below clip_len ({clip_len}), got {overlap}: '
-            'each clip has to add frames'
-        )
+    try:
+        check_clip_length(clip_len, overlap)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def cut_clips(frames: Iterable[Frame], clip_len: int, overlap: int) -> Iterator[Clip[Frame]]:
     """Cut a stream into clips that start every ``clip_len - overlap`` frames.
 
-    The last clip is moved back so that it ends with the stream, as for a video whose length is
-    known. Only the last ``clip_len`` frames are held, and one that was read ahead.
+    The last clip is moved back so that it ends with the stream. So the clips are those of
+    :func:`isda_suite.datasets.clips.clip_records`, which has to know the length. Only the last
+    ``clip_len`` frames are held, and one that was read ahead.
 
     Args:
         frames: The stream, read once.

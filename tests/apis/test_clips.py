@@ -1,6 +1,7 @@
 import pytest
 
 from isda_suite.apis.clips import cut_clips
+from isda_suite.datasets.clips import clip_records
 from isda_suite.engine.errors import ConfigError
 
 
@@ -34,14 +35,15 @@ def test_a_short_video_is_repeated_from_its_start():
 
 @pytest.mark.parametrize('clip_len', [1, 2, 5])
 @pytest.mark.parametrize('length', range(1, 24))
-def test_every_length_is_covered_as_if_it_were_known(length, clip_len):
+def test_clips_of_a_stream_are_those_of_the_test_data_set(length, clip_len):
+    video = {'video_id': 1, 'video_length': length, 'images': list(range(length))}
     for overlap in range(clip_len):
-        found = numbers_of(length, clip_len, overlap)
-        if length > clip_len:
-            step = clip_len - overlap
-            starts = [*range(0, length - clip_len, step), length - clip_len]
-            assert found == [list(range(start, start + clip_len)) for start in starts]
-        assert {number for clip in found for number in clip} == set(range(length))
+        found = list(cut_clips(iter(range(length)), clip_len, overlap))
+        expected = list(clip_records(video, clip_len, overlap))
+        for clip, record in zip(found, expected, strict=True):
+            assert clip.frames == clip.numbers == record['clip_frames']
+            assert clip.start == record['clip_start']
+            assert (clip.num_valid, clip.is_last) == (record['num_valid'], record['is_last_clip'])
 
 
 def test_a_clip_is_there_before_the_stream_goes_on():

@@ -149,7 +149,7 @@ def test_memory_does_not_grow_with_the_video(model):
 def test_lengths_that_do_not_fit_the_model_are_named(model):
     with pytest.raises(ConfigError, match='clip_len 6: the model takes 4 frames a clip'):
         predict_video(model, scene(3), clip_len=6)
-    with pytest.raises(ConfigError, match=r'overlap must be .* below clip_len \(4\), got 4'):
+    with pytest.raises(ConfigError, match='got clip_len=4, overlap=4'):
         predict_video(model, scene(3), overlap=4)
     assert len(predict(model, scene(3), clip_len=4, overlap=0)[0]) == 3
 

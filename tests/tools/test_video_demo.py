@@ -74,7 +74,7 @@ def test_help_and_wrong_arguments_need_no_libraries():
         ('frames', ['--out', 'FRAMES'], 2, 'holds pictures already'),
         ('a.mp4', ['--out', 'VIDEO'], 2, 'would replace it'),
         ('a.mp4', ['--out', 'OUT', '--clip-len', 5], 2, 'the model takes 4 frames a clip'),
-        ('a.mp4', ['--out', 'OUT', '--overlap', 4], 2, 'overlap must be'),
+        ('a.mp4', ['--out', 'OUT', '--overlap', 4], 2, 'got clip_len=4, overlap=4'),
     ],
 )
 def test_faults_end_with_their_code_and_one_line(
