@@ -216,8 +216,7 @@ def invert(table: NameTable) -> NameTable:
     """Build the table that leads back to the source names; dropped entries stay dropped.
 
     Args:
-        table: A table of plain rules: literal text, escaped dots and unnested groups, each group
-            used once in the target.
+        table: Plain rules: literal text, escaped dots, unnested groups used once in the target.
 
     Returns:
         The inverse table, without marks.
