@@ -80,7 +80,7 @@ class ClipLinker:
             overlap more, and all common frames are compared.
         iou_thr: Least overlap of a link, 0..1.
         class_weight: w, what the same class is worth beside an overlap of 1, >= 0.
-        score: How frames make the score, see :meth:`.postprocess.ScoreSums.score`.
+        score: How frames make the score, as given to :func:`.postprocess.clip_tracks`.
         keep_tracks: Keep what :meth:`finish` joins to tracks. Without, ended tracks are forgotten,
             for streams without an end.
 

@@ -16,8 +16,8 @@ from isda_suite.layers.errors import ModelConfigError
 Rle = dict[str, Any]
 
 SCORES = ('mean_all', 'mean_shown', 'mean_times_mask_quality')
-# Float32 values of resized masks that exist at once (32 MB).
-CHUNK_VALUES = 8 * 2**20
+# Float32 values of resized masks that exist at once (4 MB, so that they stay in the cache).
+CHUNK_VALUES = 2**20
 
 
 @dataclass
@@ -128,13 +128,12 @@ def _masks_of_instance(
     for i in range(0, len(logits), step):
         part = logits[i : i + step, None].float()
         resized = F.interpolate(part, out_shape, mode='bilinear', align_corners=False)[:, 0]
-        masks = resized > thr
-        area = masks.flatten(1).sum(1)
+        masks = (resized > thr).cpu().numpy()
+        areas[i : i + step] = [np.count_nonzero(mask) for mask in masks]
         if with_quality:
-            sure = (resized.sigmoid() * masks).flatten(1).sum(1) / area.clamp(min=1)
-            qualities[i : i + step] = sure.double().cpu().numpy()
-        areas[i : i + step] = area.cpu().numpy()
-        codes += [encode_mask(mask) for mask in masks.cpu().numpy()]
+            sure = (resized.sigmoid() * (resized > thr)).flatten(1).sum(1).double().cpu().numpy()
+            qualities[i : i + step] = sure / np.maximum(areas[i : i + step], 1)
+        codes += [encode_mask(mask) for mask in masks]
     return codes, areas, qualities
 
 
