@@ -1,8 +1,7 @@
 """Rename the entries of a checkpoint by a table, and account for every one of them.
 
-A room states only a :class:`NameTable`; everything here is the same for all methods. A table is an
-ordered list of rules, the first whose pattern fits the whole name decides. Tables whose rules are
-plain (literals and groups) also run backwards, for export to the original names.
+A room states only a :class:`NameTable`: ordered rules, the first whose pattern fits the whole name
+decides. Tables of plain rules (literals and groups) also run backwards, for export.
 """
 
 import re
@@ -55,7 +54,7 @@ class NameTable:
             rules without a target drop them on import.
         class_layer: Pattern of *target* names whose first axis counts classes.
         extra_outputs: What that axis counts beside the classes, e.g. 1 for a background.
-        not_exported: Patterns of *target* names that this style does not have; export drops them.
+        not_exported: Patterns of *target* names this style lacks; export drops them.
     """
 
     style: str
@@ -207,9 +206,9 @@ def drop_class_layer(
         raise ValueError(f'num_classes must be at least 1, got {num_classes}')
     if table.class_layer is None:
         raise ValueError(f'the style {table.style!r} names no class layer')
-    pattern = re.compile(table.class_layer)
     outputs = num_classes + table.extra_outputs
-    dropped = [k for k, v in state.items() if pattern.fullmatch(k) and v.shape[0] != outputs]
+    layer = [name for name in state if re.fullmatch(table.class_layer, name)]
+    dropped = [name for name in layer if state[name].shape[0] != outputs]
     return {k: v for k, v in state.items() if k not in set(dropped)}, dropped
 
 
@@ -217,8 +216,7 @@ def invert(table: NameTable) -> NameTable:
     """Build the table that leads back to the source names; dropped entries stay dropped.
 
     Args:
-        table: A table of plain rules: literal text, escaped dots and unnested groups, each group
-            used once in the target.
+        table: Plain rules: literal text, escaped dots, unnested groups used once in the target.
 
     Returns:
         The inverse table, without marks.
@@ -226,9 +224,9 @@ def invert(table: NameTable) -> NameTable:
     Raises:
         ValueError: if a rule has no inverse.
     """
-    dropped = (Rule(pattern, None) for pattern in table.not_exported)
-    rules = (_invert(rule) for rule in table.rules if rule.target is not None)
-    return NameTable(style=table.style, rules=(*dropped, *rules), marks=())
+    rules = [Rule(pattern, None) for pattern in table.not_exported]
+    rules += [_invert(rule) for rule in table.rules if rule.target is not None]
+    return NameTable(style=table.style, rules=tuple(rules), marks=())
 
 
 def _apply(name: str, rules: Sequence[Rule]) -> tuple[Rule | None, str | None]:
