@@ -34,7 +34,11 @@ def parse_args() -> argparse.Namespace:
         metavar='PATH',
         help='a video (.mp4, .mov, .mkv, .avi), or a folder for the frames (no suffix)',
     )
-    parser.add_argument('--results', metavar='JSON', help='write tracks in the YouTube-VIS format')
+    parser.add_argument(
+        '--results',
+        metavar='JSON',
+        help='write the tracks in the format of YouTube-VIS, and beside it the zip to hand in',
+    )
     parser.add_argument('--video-id', type=int, default=1, help='of the video there (default: 1)')
     parser.add_argument('--show', action='store_true', help='show the frames in a window')
     parser.add_argument(
@@ -58,6 +62,8 @@ def parse_args() -> argparse.Namespace:
     for name in ('clip_len', 'every', 'max_frames', 'fps'):
         if getattr(args, name) is not None and getattr(args, name) <= 0:
             parser.error(f'--{name.replace("_", "-")} must be above 0, got {getattr(args, name)}')
+    if args.results and not args.results.endswith('.json'):
+        parser.error(f'--results must end with .json, got {args.results}')
     if not (args.out or args.results or args.show):
         parser.error('nothing to do: give --out, --results or --show')
     return args
@@ -70,8 +76,9 @@ def main() -> None:
 
     filter_known_warnings()
     with quiet_imports():
-        from isda_suite.apis.video import load_model, open_video, predict_video, write_results
+        from isda_suite.apis.video import load_model, open_video, predict_video
         from isda_suite.apis.video_pictures import draw_video
+        from isda_suite.apis.video_results import write_results
         from isda_suite.apis.video_source import stopped_by_interrupt
         from isda_suite.apis.video_writer import check_out
         from isda_suite.engine.config_file import parse_options, read_config
@@ -94,8 +101,9 @@ def main() -> None:
     if args.out:
         print(f'wrote {Path(args.out).expanduser()}')
     if args.results:
-        write_results(prediction, args.results, args.video_id)
-        print(f'wrote {args.results}')
+        results = prediction.results(args.video_id)
+        written = write_results(results, Path(args.results).expanduser().with_suffix(''))
+        print(*(f'wrote {path}' for path in written), sep='\n')
 
 
 if __name__ == '__main__':

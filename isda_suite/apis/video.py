@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +9,6 @@ from mmengine.dataset import pseudo_collate
 from numpy.typing import NDArray
 from torch import nn
 
-from isda_suite.checkpoint.atomic import write_atomically
 from isda_suite.engine.dataset_config import innermost_dataset
 from isda_suite.engine.errors import ConfigError
 
@@ -26,7 +24,6 @@ __all__ = [
     'load_model',
     'open_video',
     'predict_video',
-    'write_results',
 ]
 
 
@@ -132,7 +129,7 @@ class VideoPrediction:
         return found
 
     def results(self, video_id: int = 1, category_ids: Sequence[int] | None = None) -> list[Any]:
-        """Return the tracks as entries of a results file of YouTube-VIS.
+        """Return the tracks as entries for :func:`.video_results.write_results`.
 
         Args:
             video_id: Their video.
@@ -146,17 +143,16 @@ class VideoPrediction:
         """
         if self.tracks is None or not self._keep_tracks:
             raise RuntimeError('tracks are known after the last frame, if keep_tracks is set')
-        labels = self.tracks.labels.tolist()
+        found = self.tracks
+        rows = zip(found.scores.tolist(), found.labels.tolist(), found.masks, strict=True)
         return [
             dict(
                 video_id=video_id,
                 score=score,
-                category_id=label + 1 if category_ids is None else category_ids[label],
+                category_id=_category(label, category_ids),
                 segmentations=masks,
             )
-            for score, label, masks in zip(
-                self.tracks.scores.tolist(), labels, self.tracks.masks, strict=True
-            )
+            for score, label, masks in rows
         ]
 
 
@@ -225,19 +221,6 @@ def choose_clips(model: nn.Module, clip_len: int | None, overlap: int | None) ->
     return found, overlap
 
 
-def write_results(prediction: VideoPrediction, path: str | Path, video_id: int = 1) -> None:
-    """Write the tracks of a video as a results file of YouTube-VIS, whole or not at all.
-
-    Raises:
-        RuntimeError: before the last frame, or if tracks are not kept.
-    """
-    import json
-
-    results = prediction.results(video_id)
-    with write_atomically(path, text=True) as file:
-        json.dump(results, file)
-
-
 def _plain(found: Any, image: Array) -> VideoFrame:
     return VideoFrame(
         int(found.frame),
@@ -247,3 +230,8 @@ def _plain(found: Any, image: Array) -> VideoFrame:
         found.scores.tolist(),
         list(found.masks),
     )
+
+
+def _category(label: int, category_ids: Sequence[int] | None) -> int:
+    """Return the category of a label; that of -1, "in no frame", is 0."""
+    return label + 1 if category_ids is None or label < 0 else category_ids[label]

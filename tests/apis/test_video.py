@@ -1,5 +1,4 @@
 import gc
-import json
 import tracemalloc
 
 import numpy as np
@@ -9,7 +8,8 @@ from mmengine.config import Config
 from pycocotools import mask as coco_mask
 
 from isda_suite.apis.model import load_model
-from isda_suite.apis.video import predict_video, write_results
+from isda_suite.apis.video import predict_video
+from isda_suite.apis.video_results import check_results, read_results, write_results
 from isda_suite.apis.video_source import open_video
 from isda_suite.datasets.errors import DataError
 from isda_suite.engine.errors import ConfigError
@@ -103,13 +103,12 @@ def test_frames_are_given_out_while_the_video_goes_on(model):
 
 def test_results_are_entries_of_a_results_file(model, tmp_path):
     _, prediction = predict(model, scene(6))
-    write_results(prediction, tmp_path / 'new' / 'results.json', video_id=5)
-    entries = json.loads((tmp_path / 'new' / 'results.json').read_text())
+    _, packed = write_results(prediction.results(video_id=5), tmp_path / 'new' / 'results')
+    entries = read_results(packed)
     assert sorted(entry['category_id'] for entry in entries) == [1, 2]
-    for entry in entries:
-        assert entry['video_id'] == 5 and 0 < entry['score'] <= 1
-        assert len(entry['segmentations']) == 6
-        assert entry['segmentations'][0]['size'] == [48, 64]
+    video = dict(id=5, height=48, width=64, length=6, file_names=['a.jpg'] * 6)
+    content = dict(videos=[video], categories=[dict(id=1), dict(id=2)])
+    assert not check_results(entries, content, 'results.json')
     mapped = prediction.results(category_ids=[7, 30])
     assert sorted(entry['category_id'] for entry in mapped) == [7, 30]
 

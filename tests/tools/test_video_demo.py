@@ -36,7 +36,9 @@ def test_a_video_is_tracked_drawn_and_written(files, tmp_path):
     done = run_python(TOOL, *command(files, 'a.mp4', *options))
     assert done.returncode == 0, done.stderr
     assert '9/9' in done.stderr  # the progress bar
-    assert f'9 frames, 2 tracks with a score of at least 0.3\nwrote {out}' in done.stdout
+    written = (out, results, results.with_suffix('.zip'))
+    said = ['9 frames, 2 tracks with a score of at least 0.3', *(f'wrote {p}' for p in written)]
+    assert '\n'.join(said) in done.stdout and all(path.is_file() for path in written)
     drawn = open_video(out)
     assert len(list(drawn)) == 9 and drawn.fps == 12
     entries = json.loads(results.read_text())
@@ -59,6 +61,7 @@ def test_help_and_wrong_arguments_need_no_libraries():
     for wrong, said in (
         (['a.py', 'b.pth', 'c.mp4'], 'nothing to do'),
         (['a.py', 'b.pth', 'c.mp4', '--out', 'd.mp4', '--every', 0], '--every must be above 0'),
+        (['a.py', 'b.pth', 'c.mp4', '--results', 'd'], '--results must end with .json'),
         (['a.py', 'b.pth', '--out', 'd.mp4'], 'SOURCE'),
     ):
         done = run_python(TOOL, *wrong, timeout_s=5)
