@@ -1,10 +1,9 @@
 """Draw the samples of a data set as the model gets them, after augmentation, into a folder."""
 
 import argparse
-import sys
 
 from isda_suite.engine.arguments import add_config, add_config_options
-from isda_suite.engine.exit_codes import run_tool
+from isda_suite.engine.exit_codes import leave, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -62,4 +61,4 @@ def _with_annotations(dataset_cfg: dict) -> dict:  # type: ignore[type-arg]
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    leave(run_tool(main))

@@ -36,6 +36,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    from isda_suite.engine.exit_codes import run_tool
+    from isda_suite.engine.exit_codes import leave, run_tool
 
-    sys.exit(run_tool(main))
+    leave(run_tool(main))
