@@ -6,6 +6,11 @@ leading ``vistr.``, and those of the DETR that VisTR starts from say ``detr.`` i
 
 from isda_suite.checkpoint.renaming import NameTable, Rule
 
+from .checkpoint_fit import fit_to_model
+from .head import EXTRA_LOGITS
+
+__all__ = ['ORIGINAL', 'OURS', 'TABLES', 'fit_to_model']
+
 _STATS = '(weight|bias|running_mean|running_var)'
 _WB = '(weight|bias)'
 
@@ -69,8 +74,76 @@ _MASKS = (
     Rule(r'insmask_head\.(.+)', r'head.mask_branch.insmask_head.\1'),
 )
 
-ORIGINAL = NameTable(
-    style='original',
-    rules=(*_model(r'vistr\.'), *_MASKS),
-    marks=(r'vistr\..+',),
+_CLASS_LAYER = r'head\.cls_branch\.(weight|bias)'
+_COUNTERS = (r'backbone\..+\.num_batches_tracked',)
+_DEFORMABLE = r'transformer\.encoder\.layers\.0\.self_attn\.sampling_offsets\.weight'
+_DENSE = r'transformer\.encoder\.layers\.0\.self_attn\.in_proj_weight'
+_OTHER_DETECTORS = (r'transformer\.level_embed', r'.*input_proj\.0\..+')
+
+
+def _table(style: str, prefix: str, mark: str, masks: tuple[Rule, ...] = ()) -> NameTable:
+    return NameTable(
+        style=style,
+        rules=(*_model(prefix), *masks),
+        marks=(prefix + mark,),
+        foreign=_OTHER_DETECTORS,
+        class_layer=_CLASS_LAYER,
+        extra_outputs=EXTRA_LOGITS,
+        not_exported=_COUNTERS,
+    )
+
+
+DEFVISTR = _table('defvistr', r'vistr\.', _DEFORMABLE, _MASKS)
+VISTR = _table('vistr', r'vistr\.', _DENSE, _MASKS)
+DEFVISTR_BOXES = _table('defvistr-boxes', '', _DEFORMABLE)
+VISTR_BOXES = _table('vistr-boxes', '', _DENSE)
+DETR = NameTable(
+    style='detr',
+    rules=(
+        # Classes and queries of pictures say nothing about clips.
+        Rule(r'detr\.(class_embed|query_embed)\..+', None),
+        *_model(r'detr\.'),
+        # DETR ends its mask head with two convolutions, where VisTR has a deformable one.
+        Rule(r'mask_head\.(lay5|out_lay)\..+', None),
+        *_MASKS,
+    ),
+    marks=(r'detr\.' + _DENSE,),
+    class_layer=_CLASS_LAYER,
+    extra_outputs=EXTRA_LOGITS,
 )
+DEFORMABLE_DETR = NameTable(
+    style='deformable-detr',
+    # Another width, number of levels and points, another decoder: the backbone is all there is.
+    rules=(
+        Rule(rf'backbone\.0\.body\.(.+)\.{_STATS}', r'backbone.\1.\2'),
+        Rule('.+', None),
+    ),
+    marks=(r'transformer\.level_embed', r'backbone\.0\.body\.conv1\.weight'),
+)
+MMDET_DEFORMABLE_DETR = NameTable(
+    style='mmdet-deformable-detr',
+    rules=(Rule(r'backbone\.(.+)', r'backbone.\1'), Rule('.+', None)),
+    marks=(r'(bbox_head\.transformer\.)?level_embeds?', r'backbone\.conv1\.weight'),
+)
+OURS = NameTable(
+    style='isda_suite',
+    rules=(Rule(r'(.+)', r'\1'),),
+    marks=(r'query_embedding\.weight', r'head\.cls_branch\.weight', r'decoder\.post_norm\.weight'),
+    class_layer=_CLASS_LAYER,
+    extra_outputs=EXTRA_LOGITS,
+)
+
+TABLES = (
+    DEFVISTR,
+    VISTR,
+    DETR,
+    DEFORMABLE_DETR,
+    MMDET_DEFORMABLE_DETR,
+    DEFVISTR_BOXES,
+    VISTR_BOXES,
+    OURS,
+)
+"""Every style a checkpoint may come in. A DETR without masks has the names of ``vistr-boxes``."""
+
+ORIGINAL = DEFVISTR
+"""The style of the published code, for export; the rules of VisTR are the same."""

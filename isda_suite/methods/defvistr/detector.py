@@ -9,18 +9,15 @@ from mmdet.models.mot import BaseMOTModel
 from mmdet.structures import TrackDataSample
 from torch import Tensor, nn
 
+from isda_suite.checkpoint.load import ShapeMismatch
 from isda_suite.layers.errors import ModelConfigError
 from isda_suite.registry import MODELS
 
+from .checkpoint_fit import explain_clip_length
 from .decoder import SlotDecoder, frames_to_instances, slots_to_instances
 from .encoder import DenseClipEncoder, FramesAsLevelsEncoder
-from .options import (
-    QUERY_LAYOUTS,
-    VARIANTS,
-    TransformerOptions,
-    require_one_of,
-    require_positive,
-)
+from .head import EXTRA_LOGITS
+from .options import VARIANTS, TransformerOptions, check_variant
 from .position_encoding import encode_clip, encode_grid
 
 
@@ -84,7 +81,7 @@ class DefVisTR(BaseMOTModel):
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
         options = TransformerOptions.of(transformer)
-        self._check(variant, num_frames, num_instances, num_queries, query_layout, transformer)
+        check_variant(variant, num_frames, num_instances, num_queries, query_layout)
         self.variant = VARIANTS[variant]
         self.num_frames = num_frames
         self.num_instances = num_instances
@@ -112,37 +109,11 @@ class DefVisTR(BaseMOTModel):
     def _table_size(self) -> int:
         return self.num_frames * (1 if self.variant.slots else self.num_instances)
 
-    @staticmethod
-    def _check(
-        variant: str,
-        num_frames: int,
-        num_instances: int,
-        num_queries: int | None,
-        query_layout: str,
-        transformer: dict[str, Any] | None,
-    ) -> None:
-        require_one_of('variant', variant, tuple(VARIANTS))
-        require_one_of('query_layout', query_layout, QUERY_LAYOUTS)
-        require_positive('num_frames', num_frames)
-        require_positive('num_instances', num_instances)
-        slots = VARIANTS[variant].slots
-        rows = num_frames * (1 if slots else num_instances)
-        if num_queries not in (None, rows):
-            rule = 'num_frames' if slots else 'num_frames * num_instances'
-            raise ModelConfigError(
-                f'num_queries: the variant {variant!r} has a table of {rule} = {rows} queries, '
-                f'got {num_queries}; leave it out, or change the other numbers'
-            )
-        if not slots and query_layout == 'interleaved':
-            raise ModelConfigError(
-                f"query_layout: 'interleaved' is the order of slots, which the variant {variant!r} "
-                'does not have; leave it out'
-            )
-        if not slots and 'tokens_per_instance' in (transformer or {}):
-            raise ModelConfigError(
-                f'transformer.tokens_per_instance: the variant {variant!r} has no instance tokens; '
-                'leave it out'
-            )
+    extra_class_outputs = EXTRA_LOGITS
+
+    def explain_mismatches(self, mismatched: list[ShapeMismatch]) -> str:
+        """Say more about shapes of a checkpoint that differ: it may be for another clip length."""
+        return explain_clip_length(mismatched, self)
 
     def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Compute the backbone's maps of all frames.
@@ -258,7 +229,7 @@ class DefVisTR(BaseMOTModel):
 
         Args:
             inputs: (B, T, 3, H, W), clips of videos in their order.
-            data_samples: The clips, see :meth:`.head.DefVisTRHead.predict`.
+            data_samples: The clips, see :meth:`.whole_video.VideoTracks.push`.
             **kwargs: Ignored.
 
         Returns:

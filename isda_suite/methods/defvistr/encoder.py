@@ -98,7 +98,7 @@ class FramesAsLevelsEncoder(BaseModule):
         self.num_frames = num_frames
         self.token_grid = token_grid
         self.with_cp = options.encoder_cp
-        attention = dict(
+        attention: dict[str, Any] = dict(
             embed_dims=options.embed_dims,
             num_heads=options.num_heads,
             num_levels=num_frames + (token_grid is not None),

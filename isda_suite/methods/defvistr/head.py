@@ -16,6 +16,7 @@ from .loss import LossSettings, count_boxes, detection_losses, mask_losses
 from .mask_branch import MaskBranch
 from .matching import match_layers, matched_slots
 from .targets import clip_targets
+from .whole_video import VideoTracks
 
 EXTRA_LOGITS = 2
 """Logits beside the classes: the first, "not in this frame", and the last, "no object"."""
@@ -38,8 +39,7 @@ class DefVisTRHead(BaseModule):
         loss: Weights and constants that differ from the published ones, see
             :class:`isda_suite.methods.defvistr.loss.LossSettings`.
         train_cfg: ``assigner``: config of the matcher.
-        test_cfg: Arguments of :func:`isda_suite.methods.defvistr.postprocess.clip_tracks` and of
-            the linking of clips.
+        test_cfg: How results are decoded and clips linked, see :class:`.whole_video.VideoTracks`.
 
     Source: VisTR (arXiv:2011.14503), section 3.
     """
@@ -73,7 +73,7 @@ class DefVisTRHead(BaseModule):
         assigner = (train_cfg or {}).get('assigner')
         self.assigner = TASK_UTILS.build(assigner) if assigner else None
         self.loss_settings = _loss_settings(loss)
-        self.test_cfg = dict(test_cfg or {})
+        self.video_tracks = VideoTracks(test_cfg or {})
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Predict classes and boxes from the queries of all layers; float32 also under autocast.
@@ -153,6 +153,32 @@ class DefVisTRHead(BaseModule):
         if masks is not None:
             losses.update(mask_losses(masks, targets, matches[-1], num_boxes, self.loss_settings))
         return losses
+
+    def predict(
+        self,
+        hidden: Tensor,
+        memory: Tensor,
+        feats: Sequence[Tensor],
+        padding_mask: Tensor,
+        data_samples: Sequence[TrackDataSample],
+    ) -> list[TrackDataSample]:
+        """Decode clips that follow one another; see :meth:`.whole_video.VideoTracks.push`.
+
+        Args:
+            hidden: As for :meth:`masks`, like the next three.
+            memory: See there.
+            feats: See there.
+            padding_mask: See there.
+            data_samples: The B clips.
+
+        Returns:
+            The B samples; that of a video's last clip holds its tracks.
+        """
+        cls_logits, boxes = (x[-1] for x in self(hidden))
+        masks = self.masks(hidden, memory, feats, padding_mask)
+        each = [None] * len(cls_logits) if masks is None else masks
+        clips = zip(data_samples, cls_logits, boxes, each, strict=True)
+        return [self.video_tracks.push(*clip) for clip in clips]
 
 
 def _loss_settings(config: dict[str, Any] | None) -> LossSettings:

@@ -36,9 +36,9 @@ from .matching import (
 )
 from .targets import ClipTargets
 
-# Float32 values of resized masks that are handled at once (16 MB); about eight maps of that size
-# live at a time.
-CHUNK_VALUES = 4 * 2**20
+# Float32 values of resized masks that are handled at once (4 MB, so that they stay in the cache);
+# about eight maps of that size live at a time.
+CHUNK_VALUES = 2**20
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """From queries and memory to the masks of instances over a clip, in bounded memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -12,16 +12,18 @@ from torch.utils.checkpoint import checkpoint
 from isda_suite.layers.errors import ModelConfigError
 
 from .box_attention import BoxAttention
-from .mask_head import ClipMaskHead, MaskHead, SharedMaps
+from .clip_mask_head import ClipMaskHead
+from .mask_head import MaskHead, SharedMaps
 
 
 class MaskBranch(BaseModule):
     """Attention maps, a head per frame and a head over the clip: mask logits of every slot.
 
     Slots do not see each other here, so they are computed ``chunk_size`` at a time; in training
-    what is inside of a chunk is computed again in the backward pass instead of being kept. The peak
-    of memory then does not grow with the number of slots, while results and gradients stay the
-    same. What depends on frames alone is computed once for all slots.
+    what is inside of a chunk is computed again in the backward pass instead of being kept (except
+    the last one's, with which that pass begins). The peak of memory then does not grow with the
+    number of slots, while results and gradients stay the same. What depends on frames alone is
+    computed once for all slots.
 
     **Masks of some slots.** A loss looks only at the masks of matched slots, and matching needs
     classes and boxes only. So match first and pass the matched slots as ``select``: the others have
@@ -103,45 +105,41 @@ class MaskBranch(BaseModule):
         runs = every if select is None else _runs_of(select)
         levels = [feat.view(b, t, *feat.shape[1:]) for feat in feats]
         clips = [memory.unbind(), padding_mask.unbind(), *(level.unbind() for level in levels)]
-        shared: dict[int, tuple[Tensor, SharedMaps, Tensor]] = {}
+        shared: dict[int, tuple[Tensor, Tensor, SharedMaps]] = {}
+        chunks = list(self._split(runs or [(0, [])]))
         masks = []
-        for clip, slots in runs or [(0, [])]:
+        for number, (clip, slots) in enumerate(chunks, 1):
             if clip not in shared:
                 m, padding, *c234 = (parts[clip] for parts in clips)
                 frames = self.mask_head.share(m, c234)
-                shared[clip] = self.bbox_attention.keys(m), frames, padding
-            masks += self._chunks(queries[clip, slots], *shared[clip])
+                shared[clip] = self.bbox_attention.keys(m), padding, frames
+            # The backward pass begins with the last chunk: it need not be computed again.
+            compute = self._recomputed if number < len(chunks) else self._masks
+            keys, padding, frames = shared[clip]
+            masks.append(compute(queries[clip, slots], keys, padding, *frames))
         joined = torch.cat(masks)
         return joined if select is not None else joined.view(b, k, *joined.shape[1:])
 
-    def _chunks(
-        self, queries: Tensor, keys: Tensor, frames: SharedMaps, padding: Tensor
-    ) -> list[Tensor]:
-        """Compute the masks of slots (N, T, C) of a clip, chunk by chunk."""
-        run: Callable[..., Tensor] = self._masks
-        if self.with_cp and torch.is_grad_enabled():
-            # Nothing here is random, so no random state has to be kept.
-            run = _recomputed(run)
-        size = self.chunk_size or max(len(queries), 1)
-        parts = torch.split(queries, size)
-        return [run(part, keys, frames.memory, *frames.lateral, padding) for part in parts]
+    def _split(self, runs: list[tuple[int, list[int]]]) -> Iterator[tuple[int, list[int]]]:
+        """Cut the slots of each clip into chunks."""
+        for clip, slots in runs:
+            size = self.chunk_size or max(len(slots), 1)
+            for start in range(0, max(len(slots), 1), size):
+                yield clip, slots[start : start + size]
 
-    def _masks(
-        self, queries: Tensor, keys: Tensor, memory: Tensor, *lateral_and_padding: Tensor
-    ) -> Tensor:
-        *lateral, padding = lateral_and_padding
-        coarse, middle, fine = lateral
+    def _masks(self, queries: Tensor, keys: Tensor, padding: Tensor, *shared: Tensor) -> Tensor:
         maps = self.bbox_attention.attend(queries, keys, padding)
-        features = self.mask_head(maps, SharedMaps(memory, (coarse, middle, fine)))
-        return self.insmask_head(features)
+        masks: Tensor = self.insmask_head(self.mask_head(maps, SharedMaps(*shared)))
+        return masks
 
-
-def _recomputed(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def run(*args: Tensor) -> Tensor:
-        result: Tensor = checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
-        return result
-
-    return run
+    def _recomputed(self, *args: Tensor) -> Tensor:
+        if not (self.with_cp and torch.is_grad_enabled()):
+            return self._masks(*args)
+        # Nothing here is random, so no random state has to be kept.
+        masks: Tensor = checkpoint(
+            self._masks, *args, use_reentrant=False, preserve_rng_state=False
+        )
+        return masks
 
 
 def _runs_of(select: Tensor) -> list[tuple[int, list[int]]]:

@@ -1,4 +1,4 @@
-"""The two convolutional heads behind the mask of an instance: over a frame, and over the clip.
+"""From attention maps to features of the mask of an instance in a frame.
 
 What depends on a frame alone is computed once per frame and shared by all instances
 (:meth:`MaskHead.share`); only what depends on the pair of instance and frame runs per pair.
@@ -31,11 +31,17 @@ class SharedMaps(NamedTuple):
 
     Attributes:
         memory: (T, C + M, h, w), the first convolution over the memory alone, with its bias.
-        lateral: Three maps (T, ·, ·, ·) to add after each upsampling, from coarse to fine.
+        coarse: (T, C / 2, ·, ·), C4 adapted; to add after the first upsampling.
+        middle: (T, C / 4, ·, ·), C3 adapted.
+        fine: (T, C / 8, h4, w4), C2 adapted.
+        offsets: (T, 18, h4, w4), what ``fine`` adds to the offsets, with their bias.
     """
 
     memory: Tensor
-    lateral: tuple[Tensor, Tensor, Tensor]
+    coarse: Tensor
+    middle: Tensor
+    fine: Tensor
+    offsets: Tensor
 
 
 class MaskHead(nn.Module):
@@ -43,7 +49,8 @@ class MaskHead(nn.Module):
 
     The first convolution sees the C channels of the memory and the M maps of an instance. Its sum
     over channels is split: the memory's part, 48 times the work of the other at C = 384, is the
-    same for every instance.
+    same for every instance. Offsets are linear in what they are predicted from, so the adapter's
+    part is shared too, and the rest is computed before the upsampling, at a quarter of the pixels.
 
     ==========  ==================================================  ================
     step        what                                                channels
@@ -70,8 +77,8 @@ class MaskHead(nn.Module):
     ) -> None:
         super().__init__()
         c = embed_dims
-        widths = (c + num_maps, *(_width(c, divisor, num_groups) for divisor in (2, 4, 8, 16)))
-        _require_groups('embed_dims + num_heads', widths[0], num_groups)
+        widths = (c + num_maps, *(channels_of(c, divisor, num_groups) for divisor in (2, 4, 8, 16)))
+        require_groups('embed_dims + num_heads', widths[0], num_groups)
         self.embed_dims = embed_dims
         self.lay1 = _conv3x3(widths[0], widths[0])
         self.lay2 = _conv3x3(widths[0], widths[1])
@@ -101,9 +108,13 @@ class MaskHead(nn.Module):
         """
         weight = self.lay1.weight[:, : self.embed_dims]
         c2, c3, c4 = feats
+        fine = self.adapter3(c2)
         return SharedMaps(
             F.conv2d(memory, weight, self.lay1.bias, padding=1),
-            (self.adapter1(c4), self.adapter2(c3), self.adapter3(c2)),
+            self.adapter1(c4),
+            self.adapter2(c3),
+            fine,
+            self.conv_offset(fine),
         )
 
     def forward(self, maps: Tensor, shared: SharedMaps) -> Tensor:
@@ -114,63 +125,35 @@ class MaskHead(nn.Module):
             shared: From :meth:`share`, of the T frames of this clip.
 
         Returns:
-            (N, C / 16, T, h4, w4), of the size of C2.
+            (N, T, C / 16, h4, w4), of the size of C2.
         """
         n, t = maps.shape[:2]
         own = F.conv2d(maps.flatten(0, 1), self.lay1.weight[:, self.embed_dims :], padding=1)
         x = F.relu(self.gn1(_add_per_frame(own, shared.memory)))
         x = F.relu(self.gn2(self.lay2(x)))
-        x = F.relu(self.gn3(self.lay3(_upsample_onto(x, shared.lateral[0]))))
-        x = F.relu(self.gn4(self.lay4(_upsample_onto(x, shared.lateral[1]))))
-        x = _upsample_onto(x, shared.lateral[2])
-        x = F.relu(self.gn5(self.dcn(x, self.conv_offset(x))))
-        return x.view(n, t, *x.shape[1:]).transpose(1, 2)
-
-
-class ClipMaskHead(nn.Sequential):
-    """From mask features of an instance in all frames to its mask logits, by 3-D convolutions.
-
-    Three times a convolution of 3x3x3 with dilation 2 in time and space, GN, ReLU; then one to a
-    single channel. A mask thus sees 6 frames to either side.
-
-    Args:
-        embed_dims: C, a multiple of 32; the input has C / 16 channels, inside there are C / 32.
-        num_groups: Groups of every normalisation.
-
-    Raises:
-        ModelConfigError: if C / 32 is no whole number or no multiple of the groups.
-    """
-
-    def __init__(self, embed_dims: int, num_groups: int = 4) -> None:
-        inside = _width(embed_dims, 32, num_groups)
-        layers: list[nn.Module] = []
-        for channels in (2 * inside, inside, inside):
-            layers.append(nn.Conv3d(channels, inside, 3, padding=2, dilation=2))
-            layers += [GroupNorm(num_groups, inside), nn.ReLU(inplace=True)]
-        super().__init__(*layers, nn.Conv3d(inside, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C / 16, T, h4, w4) to logits (N, T, h4, w4), float32 at least."""
-        for layer in self:
-            x = layer(x)
-        logits = x[:, 0]
-        return logits if logits.dtype == torch.float64 else logits.float()
+        x = F.relu(self.gn3(self.lay3(_upsample_onto(x, shared.coarse))))
+        x = F.relu(self.gn4(self.lay4(_upsample_onto(x, shared.middle))))
+        offset = _upsample_onto(F.conv2d(x, self.conv_offset.weight), shared.offsets)
+        x = F.relu(self.gn5(self.dcn(_upsample_onto(x, shared.fine), offset)))
+        return x.view(n, t, *x.shape[1:])
 
 
 def _conv3x3(inside: int, outside: int) -> nn.Conv2d:
     return nn.Conv2d(inside, outside, 3, padding=1)
 
 
-def _width(embed_dims: int, divisor: int, num_groups: int) -> int:
+def channels_of(embed_dims: int, divisor: int, num_groups: int) -> int:
+    """Divide; refuse a width that is no whole number or cannot be normalised in so many groups."""
     if embed_dims % divisor:
         raise ModelConfigError(
             f'embed_dims: the mask branch needs a multiple of {divisor}, got {embed_dims}'
         )
-    _require_groups(f'embed_dims / {divisor}', embed_dims // divisor, num_groups)
+    require_groups(f'embed_dims / {divisor}', embed_dims // divisor, num_groups)
     return embed_dims // divisor
 
 
-def _require_groups(name: str, width: int, num_groups: int) -> None:
+def require_groups(name: str, width: int, num_groups: int) -> None:
+    """Refuse a width, called ``name``, that is no multiple of the groups."""
     if width % num_groups:
         raise ModelConfigError(
             f'{name}: the mask branch normalises in {num_groups} groups and needs a multiple of '

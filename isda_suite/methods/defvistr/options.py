@@ -45,8 +45,8 @@ class TransformerOptions:
         feedforward_channels: Width of the feed-forward networks.
         encoder_layers: Layers of the encoder.
         decoder_layers: Layers of the decoder, N.
-        tokens_per_instance: Learned tokens of a slot in the encoder; the variant
-            ``instance_token`` only.
+        tokens_per_instance: Learned tokens of a slot in the encoder; variants without slots have
+            none, whatever it says.
         dropout: Probability, everywhere in the transformer.
         encoder_cp: Whether the encoder's layers are computed again in the backward pass instead of
             being kept.
@@ -110,3 +110,34 @@ def require_one_of(name: str, value: object, known: Sequence[str]) -> None:
     """
     if value not in known:
         raise ModelConfigError(f'{name}: expected one of {tuple(known)}, got {value!r}')
+
+
+def check_variant(
+    variant: str,
+    num_frames: int,
+    num_instances: int,
+    num_queries: int | None,
+    query_layout: str,
+) -> None:
+    """Refuse options that are not those of the variant; arguments as of the detector.
+
+    Raises:
+        ModelConfigError: for an unknown word, a number that cannot be, or another variant's option.
+    """
+    require_one_of('variant', variant, tuple(VARIANTS))
+    require_one_of('query_layout', query_layout, QUERY_LAYOUTS)
+    require_positive('num_frames', num_frames)
+    require_positive('num_instances', num_instances)
+    slots = VARIANTS[variant].slots
+    rows = num_frames * (1 if slots else num_instances)
+    if num_queries not in (None, rows):
+        rule = 'num_frames' if slots else 'num_frames * num_instances'
+        raise ModelConfigError(
+            f'num_queries: the variant {variant!r} has a table of {rule} = {rows} queries, '
+            f'got {num_queries}; leave it out, or change the other numbers'
+        )
+    if not slots and query_layout == 'interleaved':
+        raise ModelConfigError(
+            f"query_layout: 'interleaved' is the order of slots, which the variant {variant!r} "
+            'does not have; leave it out'
+        )

@@ -1,15 +1,22 @@
 """Runners of golden parts: name to function(golden, case, tmp_path) -> results by name."""
 
+import numpy as np
 import torch
+from mmengine.registry import DefaultScope
 
+from isda_suite.datasets.clips import clip_records
+from isda_suite.methods.defvistr.linking import ClipLinker
 from isda_suite.methods.defvistr.loss import LossSettings, count_boxes, sequence_losses
 from isda_suite.methods.defvistr.matching import SequenceHungarianAssigner, match_layers
+from isda_suite.methods.defvistr.postprocess import clip_tracks
 from isda_suite.methods.defvistr.targets import ClipTargets
+from isda_suite.registry import MODELS, TRANSFORMS
 
 
 def _grouped(x, config):
     """(1, outputs, ...) in the order of the original -> (1, K, T, ...)."""
-    groups, frames = config['num_groups'], config['num_frames']
+    frames = config['num_frames']
+    groups = config['num_outputs'] // frames
     if config['output_order'] == 'instance_major':
         return x.view(1, groups, frames, *x.shape[2:])
     return x.view(1, frames, groups, *x.shape[2:]).transpose(1, 2)
@@ -84,4 +91,71 @@ def run_loss(golden, case, tmp_path):
     return results
 
 
-RUNNERS = {'loss': run_loss, 'vistr_loss': run_loss}
+def _network_input(images, config):
+    """(T, h, w, 3) uint8 RGB frames to the (T, 3, H, W) input of the network."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        scale = config['short_side']
+        if config['long_side'] is not None:
+            scale = (scale, config['long_side'])
+        resize = TRANSFORMS.build(dict(type='isda_suite.ResizeShortSide', scale=scale))
+        preprocessor = MODELS.build(
+            dict(
+                type='TrackDataPreprocessor',
+                mean=[255 * value for value in config['mean']],
+                std=[255 * value for value in config['std']],
+                bgr_to_rgb=True,
+            )
+        )
+    frames = [resize(dict(img=np.ascontiguousarray(image[..., ::-1])))['img'] for image in images]
+    clip = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
+    return preprocessor(dict(inputs=[clip], data_samples=None))['inputs'][0]
+
+
+def _video_results(cls_logits, mask_logits, length, config):
+    """Outputs (K, T, ...) of the one clip of a video to (category, score, masks) of its tracks."""
+    found = clip_tracks(
+        cls_logits,
+        mask_logits,
+        length,
+        tuple(config['video_size']),
+        mask_thr=config['mask_threshold'],
+        null_score=config['null_score'],
+        drop_class_zero=config['drop_class_zero'],
+    )
+    linker = ClipLinker(overlap=config['num_frames'] // 6)
+    linker.push(found, range(length))
+    _, tracks = linker.finish(length)
+    return zip((tracks.labels + 1).tolist(), tracks.scores.tolist(), tracks.masks, strict=True)
+
+
+def run_post(golden, case, tmp_path):
+    """Frames to network input, and raw outputs to the results file."""
+    config, inputs = case.config, case.inputs()
+    results = {name: [] for name in case.outputs}
+    for n, length in enumerate(config['video_lengths']):
+        video = dict(
+            video_id=inputs['videos'][n]['id'], video_length=length, images=list(range(length))
+        )
+        (record,) = clip_records(video, config['num_frames'], overlap=0)
+        results['clip_frames'].append(record['clip_frames'])
+        images = inputs[f'video{n}_frames'][record['clip_frames']]
+        results['net_input'].append(_network_input(images, config).numpy())
+        results['net_input_shape'].append(results['net_input'][-1].shape)
+        logits, masks = (
+            _grouped(torch.as_tensor(inputs[f'video{n}_{kind}']), config)[0]
+            for kind in ('logits', 'masks')
+        )
+        for category, score, codes in _video_results(logits, masks, length, config):
+            results['result_video_id'].append(record['video_id'])
+            results['result_category_id'].append(category)
+            results['result_score'].append(score)
+            results['result_segmentations'].append(codes)
+    return results
+
+
+RUNNERS = {
+    'loss': run_loss,
+    'vistr_loss': run_loss,
+    'post': run_post,
+    'vistr_post': run_post,
+}

@@ -95,6 +95,18 @@ def test_weights_multiply_the_terms():
         torch.testing.assert_close(weighted[name], factor * plain[name])
 
 
+def test_the_normaliser_is_the_mean_over_ranks_and_at_least_one(monkeypatch):
+    """As with a second rank whose clip has no instances; class losses stay those of the rank."""
+    outs, clips = outputs(), [targets([[1, 1, 0]])]
+    alone = compute(outs, clips)
+    monkeypatch.setattr(loss_module, 'reduce_mean', lambda count: count / 2)
+    both = compute(outs, clips)
+    for name in ('loss_bbox', 'loss_giou', 'loss_mask', 'loss_dice', 'd0.loss_bbox'):
+        torch.testing.assert_close(both[name], 2 * alone[name])
+    assert both['loss_cls'] == alone['loss_cls']
+    assert count_boxes([no_targets()], outs[0]) == 1
+
+
 def test_class_error_counts_matched_outputs_only():
     outs, clips = outputs(), [targets([[1, 1, 1], [1, 0, 0]])]
     pairs = pairs_of(outs, clips)

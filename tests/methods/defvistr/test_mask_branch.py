@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from torchvision.ops import deform_conv2d
 
 from isda_suite.layers.errors import ModelConfigError
+from isda_suite.methods.defvistr.clip_mask_head import DilatedConv3d
 from isda_suite.methods.defvistr.mask_branch import MaskBranch
 
-B, K, T, C, HEADS = 2, 3, 3, 128, 8
+B, K, T, C, HEADS = 2, 3, 4, 128, 8
 SIZES = ((16, 19), (8, 10), (4, 5), (2, 3))  # odd sizes: a finer map need not be twice the coarser
 WIDTHS = (12, 20, 28)
 
@@ -92,6 +93,21 @@ def cotangent_of(masks):
 def assert_equal(got, expected):
     """Equal up to the order of sums."""
     torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize('frames', [1, 2, 3, 6])
+def test_the_convolution_over_the_clip_is_the_dilated_one(frames):
+    """Also for clips shorter than its reach."""
+    torch.manual_seed(0)
+    layer = DilatedConv3d(3, 2).double()
+    x = torch.randn(2, 3, frames, 7, 6, dtype=torch.float64, requires_grad=True)
+    expected = F.conv3d(x, layer.weight, layer.bias, padding=2, dilation=2)
+    assert_equal(layer(x), expected)
+    leaves, cotangent = (x, layer.weight, layer.bias), cotangent_of(expected)
+    assert_equal(
+        torch.autograd.grad(layer(x), leaves, cotangent),
+        torch.autograd.grad(expected, leaves, cotangent),
+    )
 
 
 @pytest.fixture(scope='module')
