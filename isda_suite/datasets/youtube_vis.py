@@ -17,6 +17,7 @@ from .coco_file import Verdict, class_names, labels_by_name, with_box_and_area
 from .report import Report
 from .youtube_vis_checks import check_youtube_vis
 from .youtube_vis_file import annotation_in_frame, frames_of, judge_frame, read_youtube_vis
+from .youtube_vis_names import find_annotation_file, other_names
 
 
 @DATASETS.register_module()
@@ -37,6 +38,9 @@ class YouTubeVISInstanceDataset(BaseVideoDataset):
       ``min_size``: those with a shorter side); mmdet takes the frames without objects out of the
       videos.
 
+    An ``ann_file`` of an official name that is not there is looked for under the names that other
+    releases give it (:mod:`isda_suite.datasets.youtube_vis_names`).
+
     ``instance_id`` is the annotation's id. In test mode ``metainfo['ann_file']`` tells the metric
     where the ground truth is.
 
@@ -54,6 +58,7 @@ class YouTubeVISInstanceDataset(BaseVideoDataset):
 
     #: Classes come from the config or the json.
     METAINFO: ClassVar[dict[str, Any]] = {}
+    ann_file: str
 
     def __init__(
         self, *args: Any, allow_outside: bool = False, bad_images: str = 'stop', **kwargs: Any
@@ -61,6 +66,17 @@ class YouTubeVISInstanceDataset(BaseVideoDataset):
         self.allow_outside = allow_outside
         self.bad_images = BadImages(bad_images, 'videos')
         super().__init__(*args, **kwargs)
+
+    def _join_prefix(self) -> None:
+        root, name = str(self.data_root or ''), str(self.ann_file)
+        self.ann_file = find_annotation_file(root, name)
+        others = other_names(name)
+        if others and '://' not in root and not os.path.isfile(os.path.join(root, self.ann_file)):
+            raise FileNotFoundError(
+                f'no annotation file {os.path.join(root, name)} (seen from {os.getcwd()}), nor, in '
+                f'{root or "that folder"}, {", ".join(others)}: check data_root and ann_file'
+            )
+        super()._join_prefix()
 
     def expectation(self) -> Expectation:
         """Return what this data set wants of its annotation file."""
