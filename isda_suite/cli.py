@@ -14,6 +14,10 @@ _PROGRAM = 'python -m isda_suite'
 _COMMANDS: dict[str, tuple[str, str]] = {
     'train': ('tools/train.py', 'train a model from a configuration'),
     'test': ('tools/test.py', 'evaluate a checkpoint'),
+    'eval-video': (
+        'tools/misc/eval_video_results.py',
+        'evaluate a results file of video instance segmentation',
+    ),
     'predict': ('demo/image_demo.py', 'run a model on images'),
     'segment': ('tools/segment.py', 'segment images and rasters of any size'),
     'check-data': ('tools/check_dataset.py', 'find everything wrong in a data set'),

@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         metavar='WHAT',
         help='evaluate this instead of what the configuration says: segm bbox for instances, '
-        'mIoU mDice mFscore for semantic data',
+        'segm for videos, mIoU mDice mFscore for semantic data',
     )
     parser.add_argument('--out', metavar='FILE', help='write the predictions to a .json or .pkl')
     parser.add_argument(

@@ -59,6 +59,10 @@ class YouTubeVISInstanceDataset(BaseVideoDataset):
     #: Classes come from the config or the json.
     METAINFO: ClassVar[dict[str, Any]] = {}
     ann_file: str
+    #: What ``--eval`` can be, and the metric that answers.
+    evaluators: ClassVar[dict[str, dict[str, Any]]] = {
+        'segm': {'type': 'isda_suite.YouTubeVISMetric', 'metric': 'segm'}
+    }
 
     def __init__(
         self, *args: Any, allow_outside: bool = False, bad_images: str = 'stop', **kwargs: Any
