@@ -1,9 +1,10 @@
 #!/usr/bin/env python
-"""Measure the inference speed of a model on images of one size.
+"""Measure the inference speed of a model on images or clips of one size.
 
 The protocol says what is timed: `network` (no post-processing), `model` (with it), `end-to-end`
 (8-bit images in host memory to results in host memory), `full` (the same to label maps, of
-segmentors), or `paper` (as ISDNet's authors measured: 0.8 of the size, without arg-max).
+segmentors), or `paper` (as ISDNet's authors measured: 0.8 of the size, without arg-max). A model of
+videos gets clips of the length that its configuration says; frames are counted, and clips.
 
 Example:
     python tools/fps_test.py configs/isda/isda_r50_3x_coco.py --height 800 --width 1333
@@ -29,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', metavar='CKPT', nargs='?', help='default: random weights')
     parser.add_argument('--height', type=int, default=800, help='pixels (default: 800)')
     parser.add_argument('--width', type=int, default=1333, help='pixels (default: 1333)')
-    parser.add_argument('--batch-size', type=int, default=1, help='images a pass (default: 1)')
+    parser.add_argument('--batch-size', type=int, default=1, help='images or clips a pass (1)')
     parser.add_argument(
         '--protocol',
         choices=('network', 'model', 'end-to-end', 'full', 'paper'),

@@ -64,6 +64,7 @@ class YouTubeVISClipDataset(YouTubeVISInstanceDataset):
         facts = {
             key: record[key] for key in ('clip_frames', 'clip_start', 'num_valid', 'is_last_clip')
         }
+        facts['clip_overlap'] = self.overlap
         facts['ori_shape'] = (images[0]['height'], images[0]['width'])
         facts['file_names'] = [frame['file_name'] for frame in frames]
         return self.pipeline(as_clip(record, frames, **facts))

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from mmdet.models.mot import BaseMOTModel
 from mmdet.structures import TrackDataSample
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from isda_suite.checkpoint.load import ShapeMismatch
@@ -17,6 +18,7 @@ from .checkpoint_fit import explain_clip_length
 from .decoder import SlotDecoder, frames_to_instances, slots_to_instances
 from .encoder import DenseClipEncoder, FramesAsLevelsEncoder
 from .head import EXTRA_LOGITS
+from .linking import ClipLinker
 from .options import VARIANTS, TransformerOptions, check_variant
 from .position_encoding import encode_clip, encode_grid
 
@@ -239,6 +241,30 @@ class DefVisTR(BaseMOTModel):
         # Auxiliary layers have no part in results.
         found: list[TrackDataSample] = self.head.predict(hidden[-1:], *state, data_samples)
         return found
+
+    def predict_clips(
+        self, inputs: Tensor, data_samples: Sequence[TrackDataSample]
+    ) -> list[InstanceData]:
+        """Predict clips on their own, for a caller that links them with :meth:`clip_linker`.
+
+        Arguments as for :meth:`predict`, in any order.
+
+        Returns:
+            B times what :func:`.postprocess.clip_tracks` gives.
+        """
+        hidden, *state = self._run(inputs, data_samples)
+        found: list[InstanceData] = self.head.predict_clips(hidden[-1:], *state, data_samples)
+        return found
+
+    def clip_linker(self, overlap: int, keep_tracks: bool = True) -> ClipLinker:
+        """Make a linker for the clips of a video, with the options of ``test_cfg``.
+
+        Args:
+            overlap: Frames that clips share.
+            keep_tracks: See :class:`.linking.ClipLinker`.
+        """
+        linker: ClipLinker = self.head.video_tracks.new_linker(overlap, keep_tracks)
+        return linker
 
 
 def _as_tokens(maps: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from mmdet.structures import TrackDataSample
 from mmengine.model import BaseModule
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from isda_suite.layers.errors import ModelConfigError
@@ -174,11 +175,35 @@ class DefVisTRHead(BaseModule):
         Returns:
             The B samples; that of a video's last clip holds its tracks.
         """
+        clips = self._by_clip(hidden, memory, feats, padding_mask)
+        pairs = zip(data_samples, clips, strict=True)
+        return [self.video_tracks.push(sample, *clip) for sample, clip in pairs]
+
+    def predict_clips(
+        self,
+        hidden: Tensor,
+        memory: Tensor,
+        feats: Sequence[Tensor],
+        padding_mask: Tensor,
+        data_samples: Sequence[TrackDataSample],
+    ) -> list[InstanceData]:
+        """Decode clips on their own; arguments as for :meth:`predict`.
+
+        Returns:
+            B times what :func:`.postprocess.clip_tracks` gives.
+        """
+        clips = self._by_clip(hidden, memory, feats, padding_mask)
+        pairs = zip(data_samples, clips, strict=True)
+        return [self.video_tracks.decode(one, logits, masks) for one, (logits, _, masks) in pairs]
+
+    def _by_clip(
+        self, hidden: Tensor, memory: Tensor, feats: Sequence[Tensor], padding_mask: Tensor
+    ) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+        """Return class logits, boxes and mask logits of the last layer, clip by clip."""
         cls_logits, boxes = (x[-1] for x in self(hidden))
         masks = self.masks(hidden, memory, feats, padding_mask)
         each = [None] * len(cls_logits) if masks is None else masks
-        clips = zip(data_samples, cls_logits, boxes, each, strict=True)
-        return [self.video_tracks.push(*clip) for clip in clips]
+        return list(zip(cls_logits, boxes, each, strict=True))
 
 
 def _loss_settings(config: dict[str, Any] | None) -> LossSettings:

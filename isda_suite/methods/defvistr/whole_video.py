@@ -52,7 +52,7 @@ class VideoTracks:
             )
         self._decoding = {name: value for name, value in test_cfg.items() if name in decoding}
         self._linking = {name: value for name, value in test_cfg.items() if name in linking}
-        self._new_linker()  # says at once what is wrong with the options
+        self.new_linker()  # says at once what is wrong with the options
         self._video: Any = None
         self._linker: ClipLinker | None = None
 
@@ -68,7 +68,8 @@ class VideoTracks:
         Args:
             sample: The clip; its ``metainfo`` holds ``video_id``, ``video_length`` L, ``ori_shape``
                 (h, w), ``clip_frames`` (T numbers), ``num_valid`` (how many of them, at the
-                start, are distinct), ``is_last_clip``; that of its frames ``img_shape``.
+                start, are distinct), ``is_last_clip``, and maybe ``clip_overlap``, which counts
+                before that of ``test_cfg``; that of its frames ``img_shape``.
             cls_logits: (K, T, num_classes + 2).
             boxes: (K, T, 4) relative (cx, cy, w, h); used where there are no masks.
             mask_logits: (K, T, h4, w4), or ``None`` from a model without masks.
@@ -82,26 +83,12 @@ class VideoTracks:
             ModelConfigError: if an entry is missing, a video begins in its middle, or a model
                 without masks is given a video longer than a clip.
         """
-        meta = sample.metainfo
-        missing = [name for name in NEEDED if name not in meta]
-        if missing:
-            raise ModelConfigError(
-                f'metainfo of a clip: missing {", ".join(missing)}; found '
-                f'{", ".join(sorted(meta)) or "nothing"}: pack clips with isda_suite.PackClipInputs'
-            )
+        meta = _complete_meta(sample)
         frames = list(meta['clip_frames'])[: meta['num_valid']]
         if mask_logits is None:
             return self._boxes(sample, cls_logits[:, : len(frames)], boxes[:, : len(frames)])
-        linker = self._linker_of(meta['video_id'], frames[0])
-        found = clip_tracks(
-            cls_logits,
-            mask_logits,
-            len(frames),
-            tuple(meta['ori_shape'][:2]),
-            img_shape=tuple(sample.video_data_samples[0].img_shape[:2]),
-            **self._decoding,
-        )
-        linker.push(found, frames)
+        linker = self._linker_of(meta, frames[0])
+        linker.push(self.decode(sample, cls_logits, mask_logits), frames)
         done = bool(meta['is_last_clip'])
         sample.set_metainfo({'video_done': done})
         if done:
@@ -109,6 +96,48 @@ class VideoTracks:
             tracks: InstanceData = linker.finish(meta['video_length'])[1]
             sample.pred_tracks = tracks
         return sample
+
+    def decode(
+        self, sample: TrackDataSample, cls_logits: Tensor, mask_logits: Tensor | None
+    ) -> InstanceData:
+        """Decode a clip on its own, see :func:`.postprocess.clip_tracks`.
+
+        Args:
+            sample: As for :meth:`push`, like the next two.
+            cls_logits: See there.
+            mask_logits: See there.
+
+        Raises:
+            ModelConfigError: if an entry is missing, or there are no masks.
+        """
+        meta = _complete_meta(sample)
+        if mask_logits is None:
+            raise ModelConfigError(
+                'a model without masks has nothing that clips could be linked by: give the head a '
+                'mask_branch'
+            )
+        return clip_tracks(
+            cls_logits,
+            mask_logits,
+            meta['num_valid'],
+            tuple(meta['ori_shape'][:2]),
+            img_shape=tuple(sample.video_data_samples[0].img_shape[:2]),
+            **self._decoding,
+        )
+
+    def new_linker(self, overlap: int | None = None, keep_tracks: bool = True) -> ClipLinker:
+        """Make the linker of a video.
+
+        Args:
+            overlap: Frames that clips share; ``None`` takes that of ``test_cfg``, or 0.
+            keep_tracks: See :class:`.linking.ClipLinker`.
+        """
+        options = {'overlap': 0, **self._linking, 'keep_tracks': keep_tracks}
+        if overlap is not None:
+            options['overlap'] = overlap
+        if 'score' in self._decoding:
+            options['score'] = self._decoding['score']
+        return ClipLinker(**options)
 
     def _boxes(self, sample: TrackDataSample, cls_logits: Tensor, boxes: Tensor) -> TrackDataSample:
         length = sample.metainfo['video_length']
@@ -124,9 +153,10 @@ class VideoTracks:
         sample.pred_tracks = clip_boxes(cls_logits, boxes, out_shape, drop)
         return sample
 
-    def _linker_of(self, video: Any, start: int) -> ClipLinker:
+    def _linker_of(self, meta: Mapping[str, Any], start: int) -> ClipLinker:
+        video = meta['video_id']
         if start == 0:
-            self._video, self._linker = video, self._new_linker()
+            self._video, self._linker = video, self.new_linker(meta.get('clip_overlap'))
         if self._linker is None or video != self._video:
             raise ModelConfigError(
                 f'video {video!r}: its first clip here starts at frame {start}; the clips of a '
@@ -134,10 +164,16 @@ class VideoTracks:
             )
         return self._linker
 
-    def _new_linker(self) -> ClipLinker:
-        options = {'overlap': 0, **self._linking}
-        score = {name: value for name, value in self._decoding.items() if name == 'score'}
-        return ClipLinker(**options, **score)
+
+def _complete_meta(sample: TrackDataSample) -> dict[str, Any]:
+    meta: dict[str, Any] = sample.metainfo
+    missing = [name for name in NEEDED if name not in meta]
+    if missing:
+        raise ModelConfigError(
+            f'metainfo of a clip: missing {", ".join(missing)}; found '
+            f'{", ".join(sorted(meta)) or "nothing"}: pack clips with isda_suite.PackClipInputs'
+        )
+    return meta
 
 
 def clip_boxes(
