@@ -1,11 +1,11 @@
 # DefVisTR on any videos in YouTube-VIS format: set `data_root`, here or with --cfg-options
-# data_root=... It holds annotations/instances_train_sub.json and instances_val_sub.json (or the official
-# names, see docs/data_formats.md), train/JPEGImages/ and valid/JPEGImages/. The classes are those of the
-# json. Made for small sets on one device (docs/experiments.md): clips of 6 frames, one a step, a smaller
-# transformer, counted in iterations; longer videos are linked from clips. Longer than a variant should
-# be, because it replaces sizes, data, schedule and loop.
+# data_root=... Which files it holds: configs/_base_/datasets/youtube_vis_custom.py. The classes are
+# those of the json. Made for small sets on one device (docs/experiments.md): clips of 6 frames, one
+# a step, half of the layers, counted in iterations; longer videos are linked from clips. Longer
+# than a variant should be, because it replaces sizes, pipelines, schedule and loop.
 _base_ = [
     '../_base_/models/defvistr_r50.py',
+    '../_base_/datasets/youtube_vis_custom.py',
     '../_base_/schedules/sample.py',
     '../_base_/iteration_runtime.py',
 ]
@@ -14,8 +14,8 @@ custom_imports = dict(imports=['isda_suite'], allow_failed_imports=False)
 
 data_root = 'data/custom/'
 num_frames = 6
-scale = (144, 256)  # the shorter side, the longer one at most
-max_iters = 2000
+scale = (112, 200)  # of the shorter side, and at most of the longer one
+max_iters = 1800
 
 model = dict(
     num_frames=num_frames,
@@ -50,45 +50,23 @@ test_pipeline = [
     dict(type='isda_suite.PackClipInputs'),
 ]
 train_dataloader = dict(
-    batch_size=1,
     num_workers=1,
-    persistent_workers=True,
-    pin_memory=False,
     sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type='isda_suite.YouTubeVISInstanceDataset',
-        data_root=data_root,
-        ann_file='annotations/instances_train_sub.json',
-        data_prefix=dict(img_path='train/JPEGImages'),
-        filter_cfg=dict(filter_empty_gt=True, min_size=1),
-        pipeline=train_pipeline,
-    ),
+    dataset=dict(data_root=data_root, pipeline=train_pipeline),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=1,
-    persistent_workers=True,
-    pin_memory=False,
-    drop_last=False,
-    sampler=dict(type='isda_suite.VideoSampler'),
     dataset=dict(
-        type='isda_suite.YouTubeVISClipDataset',
+        data_root=data_root,
         clip_len=num_frames,
         overlap=num_frames // 2,
-        data_root=data_root,
-        ann_file='annotations/instances_val_sub.json',
-        data_prefix=dict(img_path='valid/JPEGImages'),
-        test_mode=True,
         pipeline=test_pipeline,
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='isda_suite.YouTubeVISMetric', metric='segm')
-test_evaluator = val_evaluator
 
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 optim_wrapper = dict(
-    optimizer=dict(lr=1e-4),
+    optimizer=dict(lr=2e-4),
     paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))),
     clip_grad=dict(max_norm=0.1),
 )
@@ -96,5 +74,5 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, begin=0, end=50, by_epoch=False),
     dict(type='CosineAnnealingLR', eta_min_ratio=0.01, begin=50, end=max_iters, by_epoch=False),
 ]
-default_hooks = dict(checkpoint=dict(interval=max_iters // 4))
+default_hooks = dict(checkpoint=dict(interval=max_iters // 6))
 auto_scale_lr = dict(base_batch_size=1)

@@ -1,13 +1,11 @@
 # DefVisTR with ResNet-50 as released (arXiv:2203.06318): 8 slots of 20 instance tokens, clips of 36
 # frames. The sizes of the transformer are its defaults, written out.
-num_frames = 36
-
 model = dict(
     type='isda_suite.DefVisTR',
     variant='instance_token',
-    num_frames=num_frames,
+    num_frames=36,
     num_instances=8,
-    num_queries=num_frames,
+    num_queries=36,  # one for each frame, in every slot
     query_layout='instance_major',  # 'interleaved': the order of the released program
     data_preprocessor=dict(
         type='TrackDataPreprocessor',
