@@ -15,6 +15,7 @@ def test_a_process_that_was_no_rank_ends_as_python_does():
     assert stop.value.code == 3
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize('code', [DONE, PREEMPTED])
 def test_a_rank_with_a_native_thread_ends_with_its_code_and_loses_nothing(code, tmp_path):
     """The thread aborts the process (SIGABRT) when it meets the end of Python."""

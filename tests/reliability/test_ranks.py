@@ -8,6 +8,8 @@ import pytest
 from tests.engine.toy import write_coco, write_config
 from tests.tools.running import ROOT, environment
 
+pytestmark = pytest.mark.ranks
+
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
