@@ -1,5 +1,5 @@
-# VisTR (arXiv:2011.14503), the baseline: dense attention over all frames. An epoch has a clip for every
-# frame, ending there. 8 GPUs of 32 GB x 1 clip.
+# VisTR (arXiv:2011.14503), the baseline: dense attention over all frames. An epoch has a clip for
+# every frame, ending there. 8 GPUs of 32 GB x 1 clip.
 _base_ = ['./defvistr_r50-framequery_4xb1-60e_youtube-vis-2019.py']
 
 model = dict(variant='vistr')

@@ -1,4 +1,4 @@
-# YouTube-VIS 2021: another order of classes, videos of up to 84 frames, which are linked from clips.
+# YouTube-VIS 2021: another order of classes, videos of up to 84 frames, linked from clips.
 _base_ = [
     '../_base_/models/defvistr_r50.py',
     '../_base_/datasets/youtube_vis_2021.py',

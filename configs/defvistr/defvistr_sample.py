@@ -1,6 +1,6 @@
-# A small DefVisTR for the generated videos: random weights, two CPU cores, some minutes. Every part of
-# the released model is there, each smaller; the batch statistics of the backbone are trained because
-# there are no pretrained ones. Result: README of this folder.
+# A small DefVisTR for the generated videos: random weights, two CPU cores, some minutes. Every part
+# of the released model is there, each smaller; the batch statistics of the backbone are trained
+# because there are no pretrained ones. Result: README of this folder.
 _base_ = [
     '../_base_/datasets/sample_video.py',
     '../_base_/schedules/sample.py',

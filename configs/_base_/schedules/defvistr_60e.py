@@ -1,6 +1,6 @@
-# The recipe of DefVisTR (arXiv:2203.06318) as released: 4 clips a step, no warm-up, one rate for all
-# but the backbone, weight decay on everything. The labels of the official validation videos are
-# not public, so nothing is validated on the way (docs/defvistr.md: how to hold videos out).
+# The recipe of DefVisTR (arXiv:2203.06318) as released: 4 clips a step, no warm-up, one rate for
+# all but the backbone, weight decay on everything. The labels of the official validation videos
+# are not public, so nothing is validated on the way (docs/defvistr.md: how to hold videos out).
 max_epochs = 60
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=max_epochs)
