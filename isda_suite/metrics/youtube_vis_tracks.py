@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Json = dict[str, Any]
 _MAX_MASKS = 255
+_FEW_PAIRS = 4
 # Every fourth frame from each of these on: after two of them, pairs that do not touch are given up.
 _PASSES = (0, 2, 1, 3)
 
@@ -165,16 +166,25 @@ def _intersections(
     """Return the pixels that wanted pairs share in some frames, (D, G).
 
     pycocotools gives i / u of all pairs of a frame in one call; with i + u known, i follows. It is
-    below 2^32, so that rounding makes it exact.
+    below 2^32, so that rounding makes it exact. That call is slow to start: few pairs are quicker
+    one by one.
     """
     from pycocotools import mask as coco_mask
 
     rows, columns = (table[:, frames.start :: frames.step].T for table in areas)
     ratios: Array = np.zeros((len(frames), *wanted.shape))
-    there, there_too = (rows > 0) & wanted.any(1), (columns > 0) & wanted.any(0)
-    for index in np.flatnonzero(there.any(1) & there_too.any(1)).tolist():
-        some, others = there[index].nonzero()[0], there_too[index].nonzero()[0]
+    pairs = (rows > 0)[:, :, None] & (columns > 0)[:, None] & wanted
+    single, places = [], []
+    for index in np.flatnonzero(pairs.any((1, 2))).tolist():
         frame = frames[index]
+        some, others = pairs[index].nonzero()
+        if len(some) <= _FEW_PAIRS:
+            for row, column in zip(some.tolist(), others.tolist(), strict=True):
+                masks = [found[row].masks[frame], annotated[column].masks[frame]]
+                single.append(coco_mask.merge(masks, intersect=True))
+                places.append((row, column))
+            continue
+        some, others = (pairs[index].any(axis).nonzero()[0] for axis in (1, 0))
         ratios[index, some[:, None], others] = coco_mask.iou(
             [found[row].masks[frame] for row in some],
             [annotated[column].masks[frame] for column in others],
@@ -182,7 +192,10 @@ def _intersections(
         )
     ratios = ratios.clip(min=0)  # -1 says that the sizes differ
     sums = rows[:, :, None] + columns[:, None]
-    return np.rint(ratios * sums / (1 + ratios)).astype(np.int64).sum(0)
+    shared: Array = np.rint(ratios * sums / (1 + ratios)).astype(np.int64).sum(0)
+    if places:
+        np.add.at(shared, tuple(np.transpose(places)), _areas_of(single))
+    return shared
 
 
 def _pixels_of_unlike_sizes(

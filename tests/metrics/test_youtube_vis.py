@@ -116,7 +116,7 @@ def test_more_frames_than_pycocotools_counts_at_once():
 
 
 def test_pairs_are_given_up_only_below_the_mark():
-    content, results = _random_set(3)
+    _, results = _random_set(3)
     tracks = [found_track(one, HEIGHT, WIDTH) for one in results]
     exact, early = sequence_ious(tracks, tracks), sequence_ious(tracks, tracks, 0.5)
     assert (early[exact >= 0.5] == exact[exact >= 0.5]).all()
