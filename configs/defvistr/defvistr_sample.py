@@ -54,9 +54,7 @@ model = dict(
     head=dict(
         type='isda_suite.DefVisTRHead',
         num_classes=4,
-        mask_branch=dict(
-            in_channels=(32, 64, 128), num_groups=4, num_clip_groups=2, with_cp=False
-        ),
+        mask_branch=dict(in_channels=(32, 64, 128), num_groups=4, num_clip_groups=2, with_cp=False),
     ),
     train_cfg=dict(assigner=dict(type='isda_suite.SequenceHungarianAssigner')),
     test_cfg=dict(mask_thr=0.5, null_score=0.001, drop_class_zero=True),
