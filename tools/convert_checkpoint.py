@@ -7,10 +7,9 @@ Example:
 """
 
 import argparse
-import sys
 
 from isda_suite.engine.arguments import add_trust_checkpoint
-from isda_suite.engine.exit_codes import run_tool
+from isda_suite.engine.exit_codes import leave, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -68,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    leave(run_tool(main))

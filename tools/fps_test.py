@@ -11,7 +11,6 @@ Example:
 """
 
 import argparse
-import sys
 
 from isda_suite.engine.arguments import (
     add_config,
@@ -19,7 +18,7 @@ from isda_suite.engine.arguments import (
     add_device,
     add_trust_checkpoint,
 )
-from isda_suite.engine.exit_codes import run_tool
+from isda_suite.engine.exit_codes import leave, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -93,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    leave(run_tool(main))

@@ -111,7 +111,8 @@ class DrawPredictions(Hook):
     """Write a picture of each tested image with its predictions.
 
     Class maps stand beside the image and the labels, if they were loaded; everything else is drawn
-    by the visualizer of the run. Clips of videos are passed over.
+    by the visualizer of the run. A video gets a folder with a picture of each frame, in which its
+    tracks keep their colours and numbers.
 
     Args:
         folder: Where the pictures go.
@@ -122,7 +123,7 @@ class DrawPredictions(Hook):
         self.folder = Path(folder)
         self.score_thr = score_thr
         self._used: set[str] = set()
-        self._said = False
+        self._frames: dict[Any, dict[int, str]] = {}
 
     def after_test_iter(
         self,
@@ -136,7 +137,7 @@ class DrawPredictions(Hook):
 
         for sample in outputs or []:
             if is_of_video(sample):
-                self._say_once('clips of videos are not drawn here: use demo/video_demo.py')
+                self._draw_when_done(sample, runner.visualizer.dataset_meta)
                 continue
             image = np.ascontiguousarray(
                 read_as_predicted(sample.img_path, sample.ori_shape)[..., ::-1]
@@ -147,10 +148,15 @@ class DrawPredictions(Hook):
             else:
                 self._draw_by_visualizer(path, image, sample, runner.visualizer)
 
-    def _say_once(self, message: str) -> None:
-        if not self._said:
-            print_log(message, 'current')
-        self._said = True
+    def _draw_when_done(self, clip: Any, meta: dict[str, Any]) -> None:
+        """Note the frames of a clip; with the last one, draw them all."""
+        frames = self._frames.setdefault(clip.video_id, {})
+        for number, frame in zip(clip.clip_frames[: clip.num_valid], clip, strict=False):
+            frames[int(number)] = frame.img_path
+        if not clip.video_done:
+            return
+        del self._frames[clip.video_id]
+        _draw_tracks(self.folder, frames, clip, meta, self.score_thr)
 
     def _draw_by_visualizer(self, path: Path, image: Any, sample: Any, visualizer: Any) -> None:
         draw = visualizer.add_datasample
@@ -176,3 +182,27 @@ def _draw_class_maps(path: Path, image: Any, sample: Any, meta: dict[str, Any]) 
     classes = meta.get('classes') or [f'class {index}' for index in range(int(pred.max()) + 1)]
     palette = meta.get('palette')
     save_picture(path, draw_class_maps_side_by_side(image, gt, pred, classes, palette, name))
+
+
+def _draw_tracks(
+    folder: Path, frames: dict[int, str], video: Any, meta: dict[str, Any], score_thr: float
+) -> None:
+    from isda_suite.datasets.image_file import read_as_predicted
+    from isda_suite.visualization.pictures import save_picture
+    from isda_suite.visualization.tubes import TubeSlice, draw_tubes
+
+    tracks = video.pred_tracks
+    if 'masks' not in tracks:
+        print_log(f'video {video.video_id} has no masks to draw', 'current')
+        return
+    rows = zip(as_array(tracks.labels).tolist(), as_array(tracks.scores).tolist(), strict=True)
+    facts = list(rows)
+    name = f'{video.video_id}_{Path(frames[min(frames)]).parent.name}'
+    for number, path in sorted(frames.items()):
+        slices = [
+            TubeSlice(index + 1, label, score, tracks.masks[index][number])
+            for index, (label, score) in enumerate(facts)
+        ]
+        image = read_as_predicted(path, video.ori_shape)[..., ::-1]
+        picture = draw_tubes(image, slices, meta.get('classes'), score_thr)
+        save_picture(folder / name / f'{number:05d}.jpg', picture)

@@ -75,6 +75,9 @@ def merged_videos(parts: Iterable[tuple[list[Json], set[Any]]]) -> list[Json]:
     Args:
         parts: Of each rank the records of its videos, and the ids of those that were not done.
 
+    Returns:
+        The records in the order of the videos' ids, however many ranks there were.
+
     Raises:
         ValueError: if a video was not done by any rank.
     """
@@ -90,4 +93,9 @@ def merged_videos(parts: Iterable[tuple[list[Json], set[Any]]]) -> list[Json]:
             'all clips of a video have to go to one process, in order, as isda_suite.VideoSampler '
             'gives them'
         )
-    return list(videos.values())
+    return sorted(videos.values(), key=_by_id)
+
+
+def _by_id(record: Json) -> tuple[str, Any]:
+    # Ids are numbers or texts, which do not compare with each other.
+    return type(record['video_id']).__name__, record['video_id']

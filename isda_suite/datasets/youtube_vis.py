@@ -75,12 +75,19 @@ class YouTubeVISInstanceDataset(BaseVideoDataset):
         root, name = str(self.data_root or ''), str(self.ann_file)
         self.ann_file = find_annotation_file(root, name)
         others = other_names(name)
+        # Said when the file is read: a model is also built, with the classes of its checkpoint,
+        # where the data are not.
+        self._missing = ''
         if others and '://' not in root and not os.path.isfile(os.path.join(root, self.ann_file)):
-            raise FileNotFoundError(
+            self._missing = (
                 f'no annotation file {os.path.join(root, name)} (seen from {os.getcwd()}), nor, in '
                 f'{root or "that folder"}, {", ".join(others)}: check data_root and ann_file'
             )
         super()._join_prefix()
+
+    def _require_file(self) -> None:
+        if self._missing:
+            raise FileNotFoundError(self._missing)
 
     def expectation(self) -> Expectation:
         """Return what this data set wants of its annotation file."""
@@ -99,12 +106,14 @@ class YouTubeVISInstanceDataset(BaseVideoDataset):
 
     def check(self) -> tuple[Json, Report]:
         """Read the annotation file and check it."""
+        self._require_file()
         return check_file(
             self.expectation(), self.backend_args, read_youtube_vis, check_youtube_vis
         )
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read and check the annotation file; return one record a video."""
+        self._require_file()
         content = read_checked(
             self.expectation(), self.backend_args, read_youtube_vis, check_youtube_vis
         )

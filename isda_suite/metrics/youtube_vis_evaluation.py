@@ -74,9 +74,11 @@ def evaluate_tracks(
             match_tracks(found.get(cell, []), annotated.get(cell, []), limits[-1])
             for cell in by_category[category]
         ]
+        longest = max((len(one.scores) for one in matches), default=0)
         for area in range(len(AREA_RANGES)):
             for position, limit in enumerate(limits):
-                curve = _curve(matches, area, limit)
+                if not position or longest > limits[position - 1]:
+                    curve = _curve(matches, area, limit)  # else the one before
                 if curve is not None:
                     precision[:, :, index, area, position], recall[:, index, area, position] = curve
     return Evaluation(precision, recall, tuple(categories), limits, IOU_THRESHOLDS)
@@ -95,7 +97,7 @@ def match_tracks(found: Sequence[Track], annotated: Sequence[Track], limit: int)
         limit: Largest number of results.
     """
     found = sorted(found, key=lambda track: -track.score)[:limit]
-    ious = sequence_ious(found, annotated)
+    ious = sequence_ious(found, annotated, at_least=IOU_THRESHOLDS[0])
     crowd = np.array([track.crowd for track in annotated], dtype=bool)
     outside = _outside(annotated)
     counted = ~(outside | crowd)
@@ -104,10 +106,9 @@ def match_tracks(found: Sequence[Track], annotated: Sequence[Track], limit: int)
     hit = np.zeros((*free.shape[:2], len(found)), dtype=bool)
     ignored = np.zeros_like(hit)
     areas, levels = np.indices(free.shape[:2])
-    for index, row in enumerate(ious if len(annotated) else ()):
+    for index in np.flatnonzero((ious >= thresholds[0]).any(-1)).tolist():
+        row = ious[index]
         near = (free | crowd) & (row >= thresholds[:, None])
-        if not near.any():
-            continue
         regular = near & counted[:, None]
         some_regular = regular.any(-1, keepdims=True)
         value = np.where(np.where(some_regular, regular, near), row, -1.0)

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Json = dict[str, Any]
-_CHUNK_FRAMES = 256
 _MAX_MASKS = 255
+_FEW_PAIRS = 4
+# Every fourth frame from each of these on: after two of them, pairs that do not touch are given up.
+_PASSES = (0, 2, 1, 3)
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def annotated_track(annotation: Json, height: int, width: int) -> Track:
     return Track(
         masks,
         areas,
-        _mean_of_present(areas if stated is None else stated),
+        _mean_of_present(areas.tolist() if stated is None else stated),
         crowd=bool(annotation.get('iscrowd')),
     )
 
@@ -60,7 +62,7 @@ def found_track(result: Json, height: int, width: int) -> Track:
     """Make a track of an entry of a results file: ``segmentations`` and ``score``."""
     masks = _compressed(result['segmentations'], height, width)
     areas = _areas_of(masks)
-    return Track(masks, areas, _mean_of_present(areas), score=float(result['score']))
+    return Track(masks, areas, _mean_of_present(areas.tolist()), score=float(result['score']))
 
 
 def _compressed(segmentations: Sequence[Any], height: int, width: int) -> tuple[Json | None, ...]:
@@ -94,11 +96,14 @@ def _areas_of(masks: Sequence[Json | None]) -> Array:
 
 
 def _mean_of_present(areas: Iterable[float | None]) -> float:
-    present = [area for area in areas if area]
-    return float(np.mean(present)) if present else 0.0
+    values = np.array([area or 0 for area in areas], dtype=float)
+    present = values[values != 0]
+    return float(present.mean()) if present.size else 0.0
 
 
-def sequence_ious(found: Sequence[Track], annotated: Sequence[Track]) -> Array:
+def sequence_ious(
+    found: Sequence[Track], annotated: Sequence[Track], at_least: float = 0.0
+) -> Array:
     r"""Compute the IoU of whole tracks.
 
     .. math:: IoU_{dg} = \sum_t |d_t \cap g_t| \, / \, \sum_t |d_t \cup g_t|
@@ -110,6 +115,8 @@ def sequence_ious(found: Sequence[Track], annotated: Sequence[Track]) -> Array:
     Args:
         found: D tracks of one video.
         annotated: G tracks of it; crowds are treated like the others.
+        at_least: Pairs are given up, with an IoU of 0, once it is sure that they stay below this:
+            by their areas alone, or by those and some of the frames.
 
     Returns:
         (D, G), 0 where both are empty.
@@ -120,20 +127,25 @@ def sequence_ious(found: Sequence[Track], annotated: Sequence[Track]) -> Array:
     ends = [np.array([len(one.masks) for one in tracks]) for tracks in (found, annotated)]
     shared = np.minimum(ends[0][:, None], ends[1][None])
     num_frames = int(shared.max())
-    rows, columns = _area_table(found, num_frames), _area_table(annotated, num_frames)
+    areas = _area_table(found, num_frames), _area_table(annotated, num_frames)
     # Pixels of both, in the frames both have.
     both: Array = np.zeros(shape, np.int64)
-    for length in np.unique(shared):
-        sums = np.add.outer(rows[:, :length].sum(1), columns[:, :length].sum(1))
+    for length in set(shared.ravel().tolist()):
+        sums = np.add.outer(*(table[:, :length].sum(1) for table in areas))
         both = np.where(shared == length, sums, both)
     sizes = {tuple(mask['size']) for one in (*found, *annotated) for mask in one.masks if mask}
     if len(sizes) > 1:
         both -= _pixels_of_unlike_sizes(found, annotated, num_frames)
     inter = np.zeros(shape, np.int64)
-    for start in range(0, num_frames, _CHUNK_FRAMES):
-        inter += _intersections(found, annotated, rows, columns, start)
-    union = both - inter
-    return np.divide(inter, union, out=np.zeros(shape), where=union > 0)
+    most = np.minimum(areas[0][:, None], areas[1][None])  # that two masks can share
+    left = most.sum(-1)
+    for start in _PASSES:
+        frames = range(start, num_frames, len(_PASSES))
+        reach = inter + left
+        hopeful = reach + 1 >= at_least * (both - reach)  # a pixel for the rounding
+        inter += _intersections(found, annotated, areas, frames, hopeful)
+        left -= most[..., start :: len(_PASSES)].sum(-1)
+    return np.divide(inter, both - inter, out=np.zeros(shape), where=hopeful & (both > inter))
 
 
 def _area_table(tracks: Sequence[Track], num_frames: int) -> Array:
@@ -145,21 +157,34 @@ def _area_table(tracks: Sequence[Track], num_frames: int) -> Array:
 
 
 def _intersections(
-    found: Sequence[Track], annotated: Sequence[Track], rows: Array, columns: Array, start: int
+    found: Sequence[Track],
+    annotated: Sequence[Track],
+    areas: tuple[Array, Array],
+    frames: range,
+    wanted: Array,
 ) -> Array:
-    """Return the pixels tracks share, (D, G), in up to 256 frames.
+    """Return the pixels that wanted pairs share in some frames, (D, G).
 
     pycocotools gives i / u of all pairs of a frame in one call; with i + u known, i follows. It is
-    below 2^32, so that rounding makes it exact.
+    below 2^32, so that rounding makes it exact. That call is slow to start: few pairs are quicker
+    one by one.
     """
     from pycocotools import mask as coco_mask
 
-    rows, columns = (areas[:, start : start + _CHUNK_FRAMES].T for areas in (rows, columns))
-    ratios: Array = np.zeros((len(rows), len(found), len(annotated)))
-    there, there_too = rows > 0, columns > 0
-    for index in np.flatnonzero(there.any(1) & there_too.any(1)).tolist():
-        some, others = there[index].nonzero()[0], there_too[index].nonzero()[0]
-        frame = start + index
+    rows, columns = (table[:, frames.start :: frames.step].T for table in areas)
+    ratios: Array = np.zeros((len(frames), *wanted.shape))
+    pairs = (rows > 0)[:, :, None] & (columns > 0)[:, None] & wanted
+    single, places = [], []
+    for index in np.flatnonzero(pairs.any((1, 2))).tolist():
+        frame = frames[index]
+        some, others = pairs[index].nonzero()
+        if len(some) <= _FEW_PAIRS:
+            for row, column in zip(some.tolist(), others.tolist(), strict=True):
+                masks = [found[row].masks[frame], annotated[column].masks[frame]]
+                single.append(coco_mask.merge(masks, intersect=True))
+                places.append((row, column))
+            continue
+        some, others = (pairs[index].any(axis).nonzero()[0] for axis in (1, 0))
         ratios[index, some[:, None], others] = coco_mask.iou(
             [found[row].masks[frame] for row in some],
             [annotated[column].masks[frame] for column in others],
@@ -167,7 +192,10 @@ def _intersections(
         )
     ratios = ratios.clip(min=0)  # -1 says that the sizes differ
     sums = rows[:, :, None] + columns[:, None]
-    return np.rint(ratios * sums / (1 + ratios)).astype(np.int64).sum(0)
+    shared: Array = np.rint(ratios * sums / (1 + ratios)).astype(np.int64).sum(0)
+    if places:
+        np.add.at(shared, tuple(np.transpose(places)), _areas_of(single))
+    return shared
 
 
 def _pixels_of_unlike_sizes(

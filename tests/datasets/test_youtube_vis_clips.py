@@ -1,5 +1,7 @@
 """The clips of videos in tests: items, length, order over processes, faults."""
 
+import pickle
+
 import numpy as np
 import pytest
 from mmengine.registry import DefaultScope
@@ -10,7 +12,7 @@ from isda_suite.datasets.checks import inspect_dataset
 from isda_suite.datasets.errors import DataError
 from isda_suite.datasets.samplers import VideoSampler
 from isda_suite.registry import DATA_SAMPLERS, DATASETS
-from tests.data.youtube_vis_fake.make import HEIGHT, WIDTH, config, make
+from tests.data.youtube_vis_fake.make import HEIGHT, WIDTH, clip_config, make
 
 PIPELINE = [
     {
@@ -25,14 +27,6 @@ PIPELINE = [
 FRAMES = 'train/JPEGImages'
 
 
-def clip_config(root, **changes):
-    lengths = {'clip_len': 3, 'overlap': 1, 'test_mode': True}
-    return config(
-        root,
-        **{'type': 'isda_suite.YouTubeVISClipDataset', 'pipeline': PIPELINE, **lengths, **changes},
-    )
-
-
 @pytest.fixture
 def build(tmp_path):
     """Give a function that makes the fake data set and builds its clips."""
@@ -40,7 +34,7 @@ def build(tmp_path):
     def build(change=None, **changes):
         make(tmp_path, change)
         with DefaultScope.overwrite_default_scope('mmdet'):
-            return DATASETS.build(clip_config(tmp_path, **changes))
+            return DATASETS.build(clip_config(tmp_path, **{'pipeline': PIPELINE, **changes}))
 
     return build
 
@@ -58,6 +52,16 @@ def test_items_are_the_clips_of_all_videos_in_order(build):
     assert all(one.ori_shape == (HEIGHT, WIDTH) for one in samples)
     assert [one.frame_id for one in samples[1].video_data_samples] == [1, 2, 3]
     assert dataset.num_all_imgs == 9
+
+
+def test_a_data_set_survives_the_way_to_a_worker(build):
+    again = pickle.loads(pickle.dumps(build()))
+    assert again[1]['data_samples'].clip_frames == [1, 2, 3]
+
+
+def test_a_test_file_needs_no_annotations_and_leaves_no_video_out(build):
+    dataset = build(lambda content: content.pop('annotations'))
+    assert len(dataset) == 4 and dataset[3]['data_samples'].video_id == 3
 
 
 def test_frames_are_resized_by_their_short_side_and_stay_8_bits(build):

@@ -33,8 +33,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Write the data set; nothing happens when it is there already."""
     args = parse_args(argv)
-    from isda_suite.datasets.sample import write_sample_coco, write_sample_semantic
-    from isda_suite.datasets.sample_video import write_sample_videos
+    from isda_suite.compat.warning_filters import quiet_imports
+
+    with quiet_imports():
+        from isda_suite.datasets.sample import write_sample_coco, write_sample_semantic
+        from isda_suite.datasets.sample_video import write_sample_videos
 
     write = {
         'coco': write_sample_coco,
@@ -52,6 +55,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    from isda_suite.engine.exit_codes import run_tool
+    from isda_suite.engine.exit_codes import leave, run_tool
 
-    sys.exit(run_tool(main))
+    leave(run_tool(main))

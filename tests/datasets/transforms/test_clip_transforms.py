@@ -61,6 +61,19 @@ def test_every_frame_has_every_instance_in_the_order_of_ids(build):
     assert 'instances' not in data.video_data_samples[0].metainfo
 
 
+@pytest.mark.parametrize('ids', [(0, 1), (0, 7), (40, 3)])
+def test_category_ids_from_0_or_with_gaps_are_matched_by_name(build, ids):
+    def change(content):
+        renamed = dict(zip((5, 9), ids, strict=True))
+        for one in content['categories']:
+            one['id'] = renamed[one['id']]
+        for one in content['annotations']:
+            one['category_id'] = renamed[one['category_id']]
+
+    data = build(change=change)[0, 3]['data_samples']
+    assert [labels.tolist() for labels in field(data, 'labels')] == [[1, 0]] * 4
+
+
 def test_a_short_video_is_repeated_with_its_targets(build):
     data = build(num_frames=7)[1, 0]['data_samples']
     assert data.clip_frames == [0, 1, 2, 0, 1, 2, 0] and data.num_valid == 3
@@ -212,20 +225,20 @@ def test_sizes_are_rounded_as_in_detr(size, short, limit, expected):
     assert short_side_size(size, short, limit) == expected
 
 
-def clips_seen(build, workers):
-    """Return what two epochs of mmdet's frame sampler show, and how it looks."""
-    dataset = build(FLIP, CROP)
-    sampler = TrackImgSampler(dataset, seed=0)
+def clips_seen(dataset, workers, skipped=0):
+    """Return what two epochs of mmdet's frame sampler show, from some batch on."""
     loader = DataLoader(
         dataset,
-        batch_sampler=BatchSampler(sampler, 1, False),
+        batch_sampler=BatchSampler(TrackImgSampler(dataset, seed=0), 1, False),
         num_workers=workers,
         collate_fn=lambda batch: batch[0],
     )
-    seen = []
     counted = count_samples(loader, seed=3, rank=0, world_size=1)
-    for epoch in range(2):
-        counted.batch_sampler.sampler.set_epoch(epoch)
+    epoch, counted.batch_sampler.skipped = divmod(skipped, len(counted))
+    counted.batch_sampler.first = skipped
+    seen = []
+    for number in range(epoch, 2):
+        counted.batch_sampler.sampler.set_epoch(number)
         for one in counted:
             data = one['data_samples']
             seen.append((data.video_id, data.clip_frames[-1], int(one['inputs'].sum())))
@@ -233,8 +246,11 @@ def clips_seen(build, workers):
 
 
 def test_a_sampler_of_frames_gives_a_clip_for_every_frame_with_counted_randomness(build):
-    alone = clips_seen(build, 0)
+    dataset = build(FLIP, CROP)
+    alone = clips_seen(dataset, 0)
     frames = [(1, 0), (1, 1), (1, 2), (1, 3), (2, 0), (2, 1), (2, 2)]
     assert sorted(one[:2] for one in alone[:7]) == sorted(one[:2] for one in alone[7:]) == frames
-    assert alone == clips_seen(build, 2), 'workers change nothing'
     assert {one[2] for one in alone[:7]}.isdisjoint(one[2] for one in alone[7:])
+    assert alone == clips_seen(dataset, 2), 'workers change nothing'
+    for skipped in (4, 9):
+        assert clips_seen(dataset, 1, skipped) == alone[skipped:], 'a resumed run goes on'

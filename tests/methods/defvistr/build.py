@@ -2,7 +2,7 @@
 
 import torch
 from mmdet.structures import DetDataSample, TrackDataSample
-from mmengine.registry import init_default_scope
+from mmengine.registry import DefaultScope
 
 from isda_suite.checkpoint.renaming import convert_state_dict
 from isda_suite.methods.defvistr.convert import ORIGINAL
@@ -38,8 +38,8 @@ def model_config(c):
 
 def build_defvistr(c):
     """Build the model of a golden file's settings."""
-    init_default_scope('mmdet')
-    return MODELS.build(model_config(c)).eval()
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return MODELS.build(model_config(c)).eval()
 
 
 def load_original(model, params, prefix='', target=''):
@@ -90,9 +90,9 @@ def small_config(variant='instance_token', **changes):
 
 def small_defvistr(variant='instance_token', **changes):
     """Build and initialise a small model."""
-    init_default_scope('mmdet')
     torch.manual_seed(0)
-    model = MODELS.build(small_config(variant, **changes))
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(small_config(variant, **changes))
     model.init_weights()
     return model
 

@@ -12,7 +12,7 @@ from tests.methods.defvistr.clips import no_targets, outputs, targets
 
 
 def build(**options):
-    return TASK_UTILS.build(dict(type='SequenceHungarianAssigner', **options))
+    return TASK_UTILS.build(dict(type='isda_suite.SequenceHungarianAssigner', **options))
 
 
 def first(**sizes):
