@@ -12,6 +12,7 @@ from .pictures import MIN_SIDE, enlarged
 
 Array = NDArray[Any]
 Mask = Array | dict[str, Any] | None
+Rectangle = tuple[int, int, int, int]  # left, top, right, bottom; the last two exclusive
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 #: Writing and lines grow with the picture: this long a side has them at their usual size.
 _USUAL_SIDE = 960
@@ -67,9 +68,11 @@ def draw_tubes(
     drawn.sort(key=lambda one: -int(one[1][1].sum()))
     for piece, (corner, mask) in drawn:
         _paint(picture, corner, mask, factor, colour(piece.track_id), alpha, zoom)
+    taken: list[Rectangle] = []
     for piece, (corner, _) in drawn:
         place = corner[1] * factor, corner[0] * factor
-        _write(picture, place, _text(piece, classes), colour(piece.track_id), zoom)
+        text = _text(piece, classes)
+        taken.append(_write(picture, place, text, colour(piece.track_id), zoom, taken))
     return picture
 
 
@@ -118,15 +121,28 @@ def _text(piece: TubeSlice, classes: Sequence[str] | None) -> str:
     return f'{piece.track_id} {name}{score}'
 
 
-def _write(picture: Array, place_xy: tuple[int, int], text: str, shade: Colour, zoom: int) -> None:
-    """Write on a patch of the track's colour, inside the picture."""
+def _write(
+    picture: Array,
+    place_xy: tuple[int, int],
+    text: str,
+    shade: Colour,
+    zoom: int,
+    taken: Sequence[Rectangle],
+) -> Rectangle:
+    """Write on a patch of the track's colour, inside the picture and below others it would hide."""
     (width, height), below = cv2.getTextSize(text, _FONT, 0.45 * zoom, zoom)
     margin = 2 * zoom
-    left = max(0, min(place_xy[0], picture.shape[1] - width - 2 * margin))
-    top = max(0, min(place_xy[1], picture.shape[0] - height - below - 2 * margin))
-    right, bottom = left + width + 2 * margin, top + height + below + 2 * margin
-    cv2.rectangle(picture, (left, top), (right, bottom), shade, -1)
+    width, height = width + 2 * margin, height + below + 2 * margin
+    left = max(0, min(place_xy[0], picture.shape[1] - width))
+    top = max(0, min(place_xy[1], picture.shape[0] - height))
+    for x, y, right, bottom in sorted(taken, key=lambda one: one[1]):
+        beside = left >= right or left + width <= x or top >= bottom or top + height <= y
+        if not beside and bottom + height <= picture.shape[0]:
+            top = bottom
+    found = left, top, left + width, top + height
+    cv2.rectangle(picture, found[:2], (found[2] - 1, found[3] - 1), shade, -1)
     bright = 0.299 * shade[0] + 0.587 * shade[1] + 0.114 * shade[2] > 128
     ink = (0, 0, 0) if bright else (255, 255, 255)
-    baseline = (left + margin, top + margin + height)
+    baseline = (left + margin, top + height - margin - below)
     cv2.putText(picture, text, baseline, _FONT, 0.45 * zoom, ink, zoom, cv2.LINE_AA)
+    return found

@@ -104,6 +104,13 @@ def test_writing_stays_inside_the_frame():
     assert patch[380:].any() and patch.sum() > 1000
 
 
+def test_labels_of_instances_at_one_place_do_not_hide_each_other():
+    slices = [TubeSlice(track, 0, 0.9, square(100, 100)) for track in (0, 1, 2)]
+    inside = draw_tubes(IMAGE, slices)[103:175, 103:170]  # without the contours
+    for track in (0, 1, 2):
+        assert (inside == colour(track)).all(axis=2).sum() > 300
+
+
 def test_a_mask_of_another_size_is_an_error():
     with pytest.raises(ValueError, match=r'a mask of \(2, 2\) for a frame of \(400, 420\)'):
         draw_tubes(IMAGE, [TubeSlice(0, 0, 0.9, np.ones((2, 2), bool))])
