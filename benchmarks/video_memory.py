@@ -176,8 +176,8 @@ def draw(rows: Sequence[dict[str, Any]], stem: Path) -> None:
         axis.plot(lengths, peaks, marker='o', color=colour, label=KINDS[kind])
         for place in zip(lengths, peaks, strict=True):
             axis.annotate(
-                f'{place[1]:.0f}', place, textcoords='offset points', xytext=(0, 7), ha='center',
-                fontsize=8, color=colour,
+                f'{place[1]:.0f}', place, textcoords='offset points', ha='center',
+                xytext=(0, 7 if kind == 'tracks' else -14), fontsize=8, color=colour,
             )  # fmt: skip
     axis.set_xscale('log')
     axis.set_xticks(sorted({row['frames'] for row in rows}))
@@ -186,7 +186,7 @@ def draw(rows: Sequence[dict[str, Any]], stem: Path) -> None:
     axis.set_ylim(0, 1.3 * max(row['peak_mb'] for row in rows))
     axis.set_xlabel('frames of the video, logarithmic')
     axis.set_ylabel('peak in MB')
-    axis.legend(frameon=False, loc='lower right')
+    axis.legend(frameon=False, loc='upper left')
     for side in ('top', 'right'):
         axis.spines[side].set_visible(False)
     figure.tight_layout()
@@ -206,7 +206,6 @@ def report(args: argparse.Namespace) -> None:
         'torch': torch.__version__,
         'date': time.strftime('%Y-%m-%d'),
         'rows': measure_all(args),
-        'load': round(os.getloadavg()[0], 1),
     }
     print(table(content))
     if args.out:
