@@ -107,17 +107,19 @@ class VideoPrediction:
         linker = self._model.clip_linker(self._overlap, keep_tracks=self._keep_tracks)
         with tqdm(total=self.video.num_frames, unit='frame', disable=not self._progress) as bar:
             for clip in cut_clips(self.video, self._clip_len, self._overlap):
-                done = linker.push(self._predict(clip), clip.numbers[: clip.num_valid])
-                if clip.is_last:
-                    rest, tracks = linker.finish()
-                    done += rest
-                for found in done:
-                    image = self._images.pop(found.frame)
+                for found in self._finished(clip, linker):
                     self.num_frames += 1
                     bar.update()
-                    yield _plain(found, image)
-                if clip.is_last:
-                    self.tracks = tracks
+                    yield _plain(found, self._images.pop(found.frame))
+                del clip  # while the next frames are read, these need not be held
+
+    def _finished(self, clip: Clip[Array], linker: Any) -> list[Any]:
+        """Predict a clip and link it; return what is known of the frames that are final now."""
+        done: list[Any] = linker.push(self._predict(clip), clip.numbers[: clip.num_valid])
+        if clip.is_last:
+            rest, self.tracks = linker.finish()
+            done += rest
+        return done
 
     def _predict(self, clip: Clip[Array]) -> Any:
         """Return the instances of a clip, and keep its frames until they are given out."""
