@@ -197,11 +197,12 @@ def _draw_tracks(
         return
     rows = zip(as_array(tracks.labels).tolist(), as_array(tracks.scores).tolist(), strict=True)
     facts = list(rows)
+    ids = as_array(tracks.ids).tolist() if 'ids' in tracks else range(len(facts))
     name = f'{video.video_id}_{Path(frames[min(frames)]).parent.name}'
     for number, path in sorted(frames.items()):
         slices = [
-            TubeSlice(index + 1, label, score, tracks.masks[index][number])
-            for index, (label, score) in enumerate(facts)
+            TubeSlice(identity, label, score, masks[number])
+            for identity, (label, score), masks in zip(ids, facts, tracks.masks, strict=True)
         ]
         image = read_as_predicted(path, video.ori_shape)[..., ::-1]
         picture = draw_tubes(image, slices, meta.get('classes'), score_thr)

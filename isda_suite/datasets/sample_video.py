@@ -29,7 +29,7 @@ VIDEO_STATISTICS = SceneStatistics(
     num_objects=(2, 4),
     diameter=(18.0, 44.0),
     num_clutter=(2, 5),
-    speed=7.0,
+    speed=10.0,
     spin=0.15,
 )
 _SPLITS = ('train', 'valid')

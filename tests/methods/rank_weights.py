@@ -31,7 +31,9 @@ class RankWeights(Hook):
 
 
 def _targets_of(sample):
-    """Count objects, or labelled pixels."""
+    """Count objects, in all frames of a clip, or labelled pixels."""
+    if 'video_data_samples' in sample:
+        return sum(int(frame.gt_instances.valid.sum()) for frame in sample.video_data_samples)
     if 'gt_instances' in sample:
         return len(sample.gt_instances)
     return int((sample.gt_sem_seg.data != 255).sum())
