@@ -9,7 +9,7 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.structures import BaseDataElement, InstanceData
 
-from isda_suite.apis.predictions import DrawPredictions, PredictionFile
+from isda_suite.apis.predictions import PredictionFile
 from isda_suite.apis.video_evaluation import evaluate_video_results
 from isda_suite.apis.video_results import read_results, write_results
 from isda_suite.apis.video_tracks import merged_videos
@@ -190,12 +190,10 @@ def test_wrong_arguments_are_refused(wrong):
         YouTubeVISMetric(**wrong)
 
 
-def test_predictions_of_videos_are_written_and_not_drawn(tmp_path):
+def test_predictions_of_videos_are_written(tmp_path):
     writer = PredictionFile(tmp_path / 'found.json')
     writer.process({}, [_sample(9, [], done=False), _sample(9, [(0, 0.5, [SECOND] * 3)])])
     writer.evaluate(2)
     (entry,) = json.loads((tmp_path / 'found.json').read_text())
     assert entry['video_id'] == 9 and entry['size_hw'] == list(SIZE)
     assert entry['tracks'] == [{'label': 0, 'score': 0.5, 'segmentations': [SECOND] * 3}]
-    DrawPredictions(tmp_path / 'pictures', 0.3).after_test_iter(None, 0, None, [_sample(9, [])])
-    assert not (tmp_path / 'pictures').exists()

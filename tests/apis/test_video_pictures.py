@@ -1,18 +1,24 @@
 import os
 import signal
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from mmdet.structures import DetDataSample, TrackDataSample
 
 from isda_suite.apis import video_pictures
+from isda_suite.apis.clip_pipeline import describe_clip
+from isda_suite.apis.clips import cut_clips
 from isda_suite.apis.model import load_model
+from isda_suite.apis.predictions import DrawPredictions
 from isda_suite.apis.video import open_video, predict_video
 from isda_suite.apis.video_pictures import draw_frame, draw_video
 from isda_suite.apis.video_source import stopped_by_interrupt
 from isda_suite.engine.errors import ConfigError
 from tests.apis.tiny_models import write_config
 from tests.apis.tiny_video_models import COLOURS, VIDEO_MODEL, scene
+from tests.apis.video_files import write_frames
 
 
 @pytest.fixture(scope='module')
@@ -83,3 +89,31 @@ def test_the_first_interrupt_finishes_the_video_and_the_second_ends_the_program(
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_tested_video_is_drawn_when_its_last_clip_is_done(model, tmp_path):
+    """As tools/test.py --show-dir does: clips come one by one, tracks with the last of them."""
+    images = scene(6)
+    folder = write_frames(tmp_path / 'street', images)
+    prediction = predict_video(model, images, overlap=2, progress=False)
+    list(prediction)
+    hook = DrawPredictions(tmp_path / 'pictures', 0.3)
+    runner = SimpleNamespace(visualizer=SimpleNamespace(dataset_meta=model.dataset_meta))
+    for clip in cut_clips(list(range(6)), 4, 2):
+        frames = [
+            DetDataSample(metainfo={'img_path': str(folder / f'frame_{number}.png')})
+            for number in clip.numbers
+        ]
+        facts = {**describe_clip(clip), 'video_id': 3, 'ori_shape': (48, 64)}
+        sample = TrackDataSample(
+            metainfo={**facts, 'video_done': clip.is_last}, video_data_samples=frames
+        )
+        if clip.is_last:
+            sample.pred_tracks = prediction.tracks
+        hook.after_test_iter(runner, 0, None, [sample])
+        assert (tmp_path / 'pictures').exists() == clip.is_last
+    drawn = sorted((tmp_path / 'pictures' / '3_street').iterdir())
+    assert [file.name for file in drawn] == [f'{number:05d}.jpg' for number in range(6)]
+    picture = next(iter(open_video(drawn[0].parent)))
+    plain = images[0].repeat(8, axis=0).repeat(8, axis=1)
+    assert np.abs(picture[100:190].astype(int) - plain[100:190]).mean() > 3
