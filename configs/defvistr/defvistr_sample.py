@@ -8,7 +8,7 @@ _base_ = [
 ]
 default_scope = 'mmdet'
 custom_imports = dict(imports=['isda_suite'], allow_failed_imports=False)
-default_hooks = dict(checkpoint=dict(interval=150))
+default_hooks = dict(checkpoint=dict(interval=300))
 
 num_frames = 8
 
@@ -34,6 +34,8 @@ model = dict(
         num_stages=4,
         out_indices=(0, 1, 2, 3),
         frozen_stages=-1,
+        strides=(1, 2, 2, 1),  # the frames are small: the last map has stride 16
+        dilations=(1, 1, 1, 2),
         norm_cfg=dict(type='BN', requires_grad=True),
         norm_eval=False,
         style='pytorch',
@@ -59,5 +61,11 @@ model = dict(
     train_cfg=dict(assigner=dict(type='isda_suite.SequenceHungarianAssigner')),
     test_cfg=dict(mask_thr=0.5, null_score=0.001, drop_class_zero=True),
 )
-optim_wrapper = dict(optimizer=dict(lr=5e-4))
+max_iters = 1800
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+optim_wrapper = dict(optimizer=dict(lr=2e-4), clip_grad=dict(max_norm=0.1))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.02, begin=0, end=50, by_epoch=False),
+    dict(type='CosineAnnealingLR', eta_min_ratio=0.01, begin=50, end=max_iters, by_epoch=False),
+]
 auto_scale_lr = dict(base_batch_size=1)

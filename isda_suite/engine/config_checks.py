@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from isda_suite.compat.warning_filters import quiet_imports
 from isda_suite.engine.errors import ConfigError
 from isda_suite.engine.metafile import require_published_content
 
@@ -182,7 +183,8 @@ def _annotation_file(dataset: Any) -> str:
     if '://' in dataset['ann_file']:
         return str(dataset['ann_file'])
     # Loads the readers of annotations, which only a configuration with data needs.
-    from isda_suite.datasets.checks import annotation_path
+    with quiet_imports():
+        from isda_suite.datasets.checks import annotation_path
 
     return str(annotation_path(dataset))
 

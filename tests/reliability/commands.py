@@ -14,6 +14,7 @@ CHECKPOINT_READERS = {
     ],
     'fps': ['fps', 'toy.py', 'FILE', '--height', '32', '--width', '32', '--iters', '1'],
     'predict': ['predict', 'data/val', 'toy.py', 'FILE'],
+    'predict-video': ['predict-video', 'toy.py', 'FILE', 'data/val', '--out', 'out'],
     'segment': ['segment', 'toy_segmentor.py', 'FILE', 'data/val', '--out-dir', 'out'],
     'publish': ['publish', 'FILE', 'out/toy'],
     'convert': ['convert', 'FILE', 'out/ours.pth', '--method', 'isda'],
@@ -23,6 +24,7 @@ CONFIG_READERS = {
     'test': ['test', 'FILE', 'toy.pth'],
     'fps': ['fps', 'FILE'],
     'predict': ['predict', 'data/val', 'FILE', 'toy.pth'],
+    'predict-video': ['predict-video', 'FILE', 'toy.pth', 'data/val', '--out', 'out'],
     'segment': ['segment', 'FILE', 'toy.pth', 'data/val', '--out-dir', 'out'],
     'check-data': ['check-data', 'FILE'],
     'browse': ['browse', 'FILE'],
@@ -39,9 +41,14 @@ OPTION_READERS = {
     **ANNOTATION_READERS,
     'fps': ['fps', 'toy.py'],
     'predict': ['predict', 'data/val', 'toy.py', 'toy.pth'],
+    'predict-video': ['predict-video', 'toy.py', 'toy.pth', 'data/val', '--out', 'out'],
     'segment': ['segment', 'toy.py', 'toy.pth', 'data/val'],
     'print-config': ['print-config', 'toy.py'],
     'demo': ['demo'],
+}
+RESULTS_READERS = {
+    'results': ['eval-video', 'FILE', 'tracks.json'],
+    'annotations': ['eval-video', 'results.json', 'FILE'],
 }
 # SRC stands for a download in the command's own layout, `lists` for a folder of lists of names.
 DOWNLOAD_READERS = {

@@ -51,7 +51,7 @@ def test_ranks_are_started_again_from_the_newest_checkpoint(data, tmp_path):
     losses = tmp_path / 'losses.txt'
     hook = dict(type='LossFile', path=str(losses), send_at=3, send=0, rank=1)
     run = _start(tmp_path / 'run', data, f'custom_hooks = [{hook!r}]\n', MAX_RESTARTS='1')
-    assert run.wait(timeout=120) == 0, (tmp_path / 'run/output.txt').read_text()[-3000:]
+    assert run.wait(timeout=240) == 0, (tmp_path / 'run/output.txt').read_text()[-3000:]
     assert (tmp_path / 'run/w/iter_4.pth').is_file()
     # The third step was lost with the rank and repeated.
     assert [line.split()[0] for line in losses.read_text().splitlines()] == list('012') + list('23')

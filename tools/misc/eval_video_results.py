@@ -9,9 +9,8 @@ Exit codes: 0 done, 2 wrong command, 3 wrong data, 1 anything else.
 """
 
 import argparse
-import sys
 
-from isda_suite.engine.exit_codes import run_tool
+from isda_suite.engine.exit_codes import leave, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    leave(run_tool(main))

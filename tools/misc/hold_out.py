@@ -5,9 +5,8 @@ same split. Exit codes: 0 written, 2 wrong command or path, 3 a file that cannot
 """
 
 import argparse
-import sys
 
-from isda_suite.engine.exit_codes import run_tool
+from isda_suite.engine.exit_codes import leave, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,4 +39,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    leave(run_tool(main))
