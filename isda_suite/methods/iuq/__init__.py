@@ -6,12 +6,14 @@ from .equivariance import Equivariance
 from .geometry import AlignedCrop, FlipX, FlipY, OneOf, Rot90
 from .memory import PixelMemory
 from .pixel_uniqueness import PixelUniqueness
+from .postprocess import AdelaiDetCondInstBboxHead
 from .released_condinst import PartnerHalf
 from .released_mask2former import Retrieval
 from .released_solov2 import PastBatches, SOLOv2Equivariance
 from .uniqueness import UniquenessLoss
 
 __all__ = [
+    'AdelaiDetCondInstBboxHead',
     'AlignedCrop',
     'Equivariance',
     'FlipX',

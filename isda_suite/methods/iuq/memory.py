@@ -188,13 +188,17 @@ class PixelMemory:
 
 
 def _gather_rows(rows: Tensor, about: Tensor) -> tuple[Tensor, Tensor]:
-    """Bring the rows of all ranks to every rank, rank after rank."""
-    sizes = [int(n) for n in all_gather(torch.tensor([len(rows)], device=rows.device))]
-    largest = max(sizes)
+    """Bring the rows of all ranks to every rank, rank after rank.
+
+    A rank without instances may not know yet how long a row is.
+    """
+    shapes = [one.tolist() for one in all_gather(torch.tensor(rows.shape, device=rows.device))]
+    sizes = [size for size, _ in shapes]
+    largest, width = max(sizes), max(width for _, width in shapes)
     gathered = []
-    for part in (rows, about):
-        padded = part.new_zeros((largest, part.shape[1]))
-        padded[: len(part)] = part
+    for part, columns in ((rows, width), (about, about.shape[1])):
+        padded = part.new_zeros((largest, columns))
+        padded[: len(part), : part.shape[1]] = part
         parts = all_gather(padded)
         gathered.append(torch.cat([one[:size] for one, size in zip(parts, sizes, strict=True)]))
     return gathered[0], gathered[1]

@@ -31,16 +31,22 @@ def build_plain(family, seed=0):
 
 def build_iuq(family, seed=0, **options):
     """Build it with IUQ around; the same seed gives the same weights."""
-    options.setdefault('memory', {})
-    if isinstance(options['memory'], dict) and 'type' not in options['memory']:
-        options['memory'] = {'min_fill': 1, **options['memory']}
+    options.setdefault('memory', dict(min_fill=1))
     wrapped = dict(type='isda_suite.IUQDetector', detector=model_of(family), **options)
     return _build(wrapped, seed)
 
 
 def _build(config, seed):
     torch.manual_seed(seed)
-    return MODELS.build(config).train()
+    model = MODELS.build(config).train()
+    for name, parameter in model.named_parameters():
+        if name == 'level_embed':  # ISDA makes it without values, until weights are initialised
+            torch.nn.init.normal_(parameter)
+        elif 'fc_reg' in name:  # QueryInst's boxes stay inside the image, where masks are pasted
+            torch.nn.init.zeros_(parameter)
+        elif 'init_proposal_bboxes' in name:  # the whole image, as the initialisation sets them
+            parameter.data.copy_(torch.tensor([0.5, 0.5, 1.0, 1.0]))
+    return model
 
 
 def batch_of(num_images=2, side=128, seed=1, num_classes=3, counts=(3, 2), first_id=0, width=None):
@@ -126,6 +132,7 @@ def _small_mask2former():
     head.loss_cls.class_weight = [1.0] * 3 + [0.1]
     model.panoptic_fusion_head.num_things_classes = 3
     model.train_cfg.num_points = 256
+    model.test_cfg.max_per_image = 10
     decoder = head.pixel_decoder
     decoder.norm_cfg = GROUPS
     decoder.positional_encoding.num_feats = 8

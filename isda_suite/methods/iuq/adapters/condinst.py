@@ -98,7 +98,9 @@ class CondInstAdapter(QueryAdapter):
             [context['meta'] for context in contexts],
             [context['info'] for context in contexts],
         )
-        connected = sum((one.sum() * 0 for one in logits), logits[0].new_zeros(()))
+        # The head makes new zeros where it has no query, which no gradient reaches.
+        parts = [*logits, *(record.queries for record in records)]
+        connected = sum((one.sum() * 0 for one in parts), logits[0].new_zeros(()))
         loss: Tensor = losses['loss_mask'] + connected
         return loss
 

@@ -52,7 +52,11 @@ class QueryInstAdapter(QueryAdapter):
                 targets = losses[-1].result['mask_targets']
                 labels = torch.cat([one.pos_gt_labels for one in found])
                 queries = torch.cat(
-                    [features.reshape(len(labels), -1), labels[:, None].to(features.dtype)], dim=1
+                    [
+                        features.reshape(len(labels), features.shape[-1]),
+                        labels[:, None].to(features.dtype),
+                    ],
+                    dim=1,
                 )
                 parts = (queries, rois[:, 1:], targets, regions[-1].flatten(1))
                 sizes = [len(one.pos_inds) for one in found]
