@@ -59,10 +59,11 @@ class ISDAAdapter(DotProductAdapter):
     def mask_loss(self, records: list[QueryRecord], logits: list[Tensor]) -> Tensor:
         """Compute the head's dice loss of the last layer."""
         masks = torch.cat(logits)
+        # Before anything else: every rank takes part, also one without queries.
+        matched = reduce_mean(masks.new_tensor(float(len(masks)))).clamp(min=1)
         if len(masks) == 0:
             return masks.sum() * 0
         targets = torch.cat([record.context['targets'] for record in records])
-        matched = reduce_mean(masks.new_tensor(float(len(masks)))).clamp(min=1)
         loss: Tensor = self.head.loss_mask(masks.sigmoid(), targets, avg_factor=matched + 1e-5)
         return loss
 

@@ -66,6 +66,7 @@ class Mask2FormerAdapter(DotProductAdapter):
         from mmdet.models.utils import get_uncertain_point_coords_with_randomness
 
         head, masks = self.head, torch.cat(logits)
+        # Before anything else: every rank takes part, also one without queries.
         total = max(float(reduce_mean(masks.new_tensor([float(len(masks))]))), 1.0)
         if len(masks) == 0:
             return masks.sum() * 0

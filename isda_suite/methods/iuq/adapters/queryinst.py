@@ -109,10 +109,11 @@ class QueryInstAdapter(QueryAdapter):
     def mask_loss(self, records: list[QueryRecord], logits: list[Tensor]) -> Tensor:
         """Compute the head's dice loss of the last stage."""
         masks = torch.cat(logits)
+        # Before anything else: every rank takes part, also one without queries.
+        total = reduce_mean(masks.new_tensor(float(len(masks)))).clamp(min=1).item()
         if len(masks) == 0:
             return masks.sum() * 0
         targets = torch.cat([record.context['targets'] for record in records])
-        total = reduce_mean(masks.new_tensor(float(len(masks)))).clamp(min=1).item()
         loss = self._mask_head.loss_mask(masks.sigmoid(), targets, avg_factor=total)
         weighted: Tensor = loss * self.head.stage_loss_weights[-1]
         return weighted
