@@ -28,7 +28,7 @@ METHODS = {
     'iuq': {
         'config': 'iuq/iuq_solov2-r18_sample.py',
         'data': write_sample_coco,
-        'options': {'train_dataloader.batch_size': 2, 'model.memory.min_fill': 1},
+        'options': {'train_dataloader.batch_size': 2, '+model.memory.min_fill': 1},
     },
 }
 
