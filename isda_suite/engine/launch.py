@@ -31,6 +31,7 @@ _HOOKS = {
     'class_count': 'isda_suite.ClassCountHook',
     'loader_memory': 'isda_suite.LoaderMemoryHook',
     'progress': 'isda_suite.ProgressHook',
+    'training_state': 'isda_suite.TrainingStateHook',
 }
 # Takes the place of mmengine's in every configuration; the arguments are the same.
 _CHECKPOINT_HOOK = 'isda_suite.SafeCheckpointHook'

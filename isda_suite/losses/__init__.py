@@ -1,1 +1,5 @@
-"""Losses that mmdet and mmseg lack; ISDA needs none, its terms are mmdet's."""
+"""Losses that mmdet and mmseg lack, or whose formula differs from theirs."""
+
+from .giou_in_strides import GIoUInStridesLoss
+
+__all__ = ['GIoUInStridesLoss']

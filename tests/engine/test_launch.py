@@ -20,6 +20,7 @@ def test_the_watching_hooks_are_on_in_every_run_and_can_be_switched_off():
         'counted_randomness',
         'preemption',
         'loader_memory',
+        'training_state',
     }
     assert set(cfg.default_hooks) == {'logger', 'checkpoint', *watching}
     assert cfg.default_hooks.checkpoint.type == 'isda_suite.SafeCheckpointHook'

@@ -30,6 +30,12 @@ METHODS = {
         'data': write_sample_semantic,
         'options': {'train_dataloader.batch_size': 2},
     },
+    # Its memory is read from the second step on, and is in the checkpoint of the killed run.
+    'iuq': {
+        'config': 'iuq/iuq_solov2-r18_sample.py',
+        'data': write_sample_coco,
+        'options': {'train_dataloader.batch_size': 2, '+model.memory.min_fill': 1},
+    },
 }
 
 

@@ -1,4 +1,4 @@
-"""Hooks that watch a run: fit, finite losses, class counts, memory, progress, saving."""
+"""Hooks that watch a run: fit, finite losses, class counts, memory, progress, state, saving."""
 
 from .checkpoint_fit import CheckpointFitHook
 from .class_count import ClassCountHook
@@ -8,6 +8,7 @@ from .loader_memory import LoaderMemoryHook
 from .preemption import PreemptionHook
 from .progress import ProgressHook
 from .safe_checkpoint import SafeCheckpointHook
+from .training_state import TrainingStateHook
 
 __all__ = [
     'CheckpointFitHook',
@@ -18,4 +19,5 @@ __all__ = [
     'PreemptionHook',
     'ProgressHook',
     'SafeCheckpointHook',
+    'TrainingStateHook',
 ]

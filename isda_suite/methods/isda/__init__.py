@@ -2,5 +2,6 @@
 
 from .detector import ISDA
 from .head import ISDAHead
+from .query_adapter import ISDAAdapter
 
-__all__ = ['ISDA', 'ISDAHead']
+__all__ = ['ISDA', 'ISDAAdapter', 'ISDAHead']

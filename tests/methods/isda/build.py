@@ -109,6 +109,11 @@ def samples_of(c):
 
 def small_isda(num_classes, position_mode='logit', target_down='bilinear', **changes):
     """Build a small ISDA that keeps every part: 12 queries, 64 channels, two layers each."""
+    return MODELS.build(small_isda_config(num_classes, position_mode, target_down, **changes))
+
+
+def small_isda_config(num_classes, position_mode='logit', target_down='bilinear', **changes):
+    """Return the configuration of :func:`small_isda`."""
     init_default_scope('mmdet')
     small = {
         'depth': 18, 'backbone_channels': [16, 32, 64, 128], 'norm_groups': 8,
@@ -126,4 +131,4 @@ def small_isda(num_classes, position_mode='logit', target_down='bilinear', **cha
     cfg.backbone.update(base_channels=16, frozen_stages=-1)
     cfg.bbox_head.update(position_mode=position_mode, target_down=target_down)
     cfg.update(changes)
-    return MODELS.build(cfg)
+    return cfg

@@ -1,0 +1,6 @@
+# CondInst R-101 without IUQ.
+_base_ = ['./iuq_condinst-r50-plain_8xb2-36e_coco.py']
+
+model = dict(
+    backbone=dict(depth=101, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet101'))
+)

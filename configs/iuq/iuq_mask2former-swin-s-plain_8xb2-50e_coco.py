@@ -1,0 +1,18 @@
+# Mask2Former Swin-S without IUQ.
+_base_ = ['./iuq_mask2former-r50-plain_8xb2-50e_coco.py']
+
+url = 'https://github.com/SwinTransformer/storage/releases/download/v1.0.0/swin_small_patch4_window7_224.pth'
+swin = dict(
+    type='SwinTransformer', mlp_ratio=4, qkv_bias=True, patch_norm=True, convert_weights=True
+)
+shape = dict(embed_dims=96, depths=[2, 2, 18, 2], num_heads=[3, 6, 12, 24], window_size=7)
+pretrained = dict(pretrain_img_size=224, init_cfg=dict(type='Pretrained', checkpoint=url))
+model = dict(
+    backbone=dict(_delete_=True, drop_path_rate=0.3, **swin, **shape, **pretrained),
+    panoptic_head=dict(in_channels=[96, 192, 384, 768]),
+)
+no_decay = dict(lr_mult=0.1, decay_mult=0.0)
+keys = dict.fromkeys([f'blocks.{i}.norm' for i in range(18)], no_decay)
+keys.update({'backbone.norm': no_decay, 'downsample.norm': no_decay, 'patch_embed.norm': no_decay})
+keys.update(relative_position_bias_table=no_decay, absolute_pos_embed=no_decay)
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=keys))

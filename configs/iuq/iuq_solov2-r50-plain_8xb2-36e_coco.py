@@ -1,0 +1,9 @@
+# SOLOv2 R-50 without IUQ: what the configuration with IUQ has to be compared with.
+_base_ = [
+    '../_base_/models/solov2_r50.py',
+    '../_base_/datasets/coco_multiscale.py',
+    '../_base_/schedules/sgd_36e.py',
+    '../_base_/default_runtime.py',
+]
+default_scope = 'mmdet'
+custom_imports = dict(imports=['isda_suite'], allow_failed_imports=False)

@@ -1,0 +1,295 @@
+"""How a training framework talks to a query-based segmenter that knows nothing of it.
+
+An adapter says, for one family of heads, which queries took part in the loss, how a query answers
+to a pixel, and how the head itself judges masks. The framework (``methods/iuq``) works with nothing
+else, so it trains any head that has an adapter; the adapters of our own methods live in their
+rooms.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmengine.registry import Registry
+from torch import Tensor, nn
+
+from isda_suite.registry import SCOPE
+
+from .errors import ModelConfigError
+
+QUERY_ADAPTERS = Registry('query adapter', scope=SCOPE, locations=['isda_suite.methods'])
+FOUR_METHODS = ('record', 'respond', 'respond_map', 'mask_loss')
+# Where mmdet's detectors keep a head that has queries.
+_PLACES = ('', 'mask_head', 'panoptic_head', 'bbox_head', 'roi_head', 'decoder')
+
+
+@dataclass
+class QueryRecord:
+    """What one image left behind in a training pass.
+
+    Shapes: N positive queries, Q numbers a query, C channels, (h, w) the pixel map.
+
+    Attributes:
+        queries: (N, Q), with gradient.
+        gt_inds: (N,) int64, the instance each query was assigned to: an index into the image's
+            ``gt_instances``.
+        pixels: (C, h, w), with gradient; some heads need several maps, finest first.
+        context: What else the adapter wants to know again.
+    """
+
+    queries: Tensor
+    gt_inds: Tensor
+    pixels: Tensor | tuple[Tensor, ...]
+    context: dict[str, Any] = field(default_factory=dict)
+
+
+class QueryAdapter(ABC):
+    """The four methods a head needs so that a framework can train its queries.
+
+    ``record`` watches a training pass, ``respond`` answers to stored pixels, ``respond_map`` to a
+    whole map, ``mask_loss`` is the head's own loss of masks. Heads whose answer is a dot product
+    get ``respond`` and ``respond_map`` from :class:`DotProductAdapter`.
+
+    Attributes:
+        heads: Names of the classes of heads (or detectors) this adapter is for; sub-classes of
+            them count too. Names, so that nothing has to be imported.
+        row_pixels: Pixels that one stored row stands for.
+        max_rows: Rows that ``respond`` takes at most, for heads to which a row is much work.
+
+    Args:
+        head: The head that was found in the detector, or the detector itself.
+    """
+
+    heads: tuple[str, ...] = ()
+    row_pixels: int = 1
+    max_rows: int | None = None
+
+    def __init__(self, head: Any) -> None:
+        self.head = head
+
+    @abstractmethod
+    def record(
+        self, detector: nn.Module, samples: Sequence[Any]
+    ) -> AbstractContextManager[list[QueryRecord]]:
+        """Watch what ``detector.loss`` does inside the block.
+
+        Args:
+            detector: Unmodified; whatever is put on it is taken off at the end of the block.
+            samples: The B data samples of the pass.
+
+        Returns:
+            A context that gives a list; after the block it holds B records.
+        """
+
+    @abstractmethod
+    def respond(self, queries: Tensor, rows: Tensor) -> Tensor:
+        """Let every query answer to every stored row.
+
+        Args:
+            queries: (N, Q).
+            rows: (P, D), as :meth:`embed` makes them.
+
+        Returns:
+            (N, P) logits, or (N, P, ...) where a row stands for many pixels.
+        """
+
+    @abstractmethod
+    def respond_map(self, record: QueryRecord, pixels: Any) -> Tensor:
+        """Let the queries of a record answer to a map.
+
+        Args:
+            record: The queries and their context.
+            pixels: As ``record.pixels``; of this or of another pass.
+
+        Returns:
+            (N, h', w') logits, in the form that :meth:`mask_loss` takes.
+        """
+
+    @abstractmethod
+    def mask_loss(self, records: list[QueryRecord], logits: list[Tensor]) -> Tensor:
+        """Judge masks as the head does in training, its weight and normaliser included.
+
+        Args:
+            records: B records; their targets are those of the pass that was recorded.
+            logits: B results of :meth:`respond_map`.
+
+        Returns:
+            A scalar that is connected to all logits, also without any query.
+        """
+
+    @property
+    def mask_loss_weight(self) -> float:
+        """Weight of the head's mask loss, for terms that should be of its size."""
+        return 1.0
+
+    def embed(self, record: QueryRecord, gt_inds: Tensor, cells: Tensor) -> Tensor:
+        """Make the rows to be stored.
+
+        Args:
+            record: Of the image.
+            gt_inds: (P,) the instance each pixel belongs to.
+            cells: (P,) row-major indices into the pixel map.
+
+        Returns:
+            (P, D).
+        """
+        return finest(record.pixels).flatten(1)[:, cells].T
+
+    def rows_of(self, record: QueryRecord) -> tuple[Tensor, Tensor] | None:
+        """Give ready rows (P, D) and their instances (P,) for heads without a map of pixels."""
+        return None
+
+
+class DotProductAdapter(QueryAdapter):
+    """The answer of a query to a pixel is their dot product."""
+
+    def respond(self, queries: Tensor, rows: Tensor) -> Tensor:
+        """Compute (N, P) dot products, see :meth:`QueryAdapter.respond`."""
+        return queries @ rows.T
+
+    def respond_map(self, record: QueryRecord, pixels: Tensor) -> Tensor:
+        """Compute (N, h, w) dot products."""
+        return (record.queries @ pixels.flatten(1)).view(-1, *pixels.shape[-2:])
+
+
+@dataclass
+class Call:
+    """One call of a watched method."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    result: Any
+
+
+class Taps:
+    """Watch calls inside an unmodified module; everything is undone at the end.
+
+    Nothing is put on a class, so other instances are not touched, and the watched calls return
+    what they always do.
+    """
+
+    def __init__(self) -> None:
+        self._undo = ExitStack()
+
+    def __enter__(self) -> 'Taps':
+        """Start; taps are set inside the block."""
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Take everything off, also after an exception."""
+        self._undo.close()
+
+    def outputs_of(self, module: nn.Module) -> list[Any]:
+        """Collect what a module returns, call after call."""
+        found: list[Any] = []
+        handle = module.register_forward_hook(lambda _module, _inputs, output: found.append(output))
+        self._undo.callback(handle.remove)
+        return found
+
+    def calls_of(self, owner: Any, name: str) -> list['Call']:
+        """Collect arguments and results of a method of one object, call after call."""
+        found: list[Call] = []
+        method: Callable[..., Any] = getattr(owner, name)
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            result = method(*args, **kwargs)
+            found.append(Call(args, kwargs, result))
+            return result
+
+        own = vars(owner)
+        before = own.get(name)
+        own[name] = watched
+        self._undo.callback(lambda: own.pop(name) if before is None else own.update({name: before}))
+        return found
+
+
+@contextmanager
+def recording(
+    tap: Callable[[Taps], Callable[[], list[QueryRecord]]],
+) -> Iterator[list[QueryRecord]]:
+    """Turn "set the taps, then read them" into the context that ``record`` returns.
+
+    Args:
+        tap: Sets the taps and returns the function that makes the records of what they saw.
+    """
+    records: list[QueryRecord] = []
+    with Taps() as taps:
+        read = tap(taps)
+        yield records
+        records.extend(read())
+
+
+def finest(pixels: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """Return the map (C, h, w), the first of several."""
+    return pixels if isinstance(pixels, Tensor) else pixels[0]
+
+
+def find_adapter(detector: nn.Module, adapter: str | dict[str, Any] = 'auto') -> QueryAdapter:
+    """Choose and build the adapter of a detector.
+
+    Args:
+        detector: The detector.
+        adapter: ``'auto'`` goes by the class of the head; else the name or config of a registered
+            adapter.
+
+    Returns:
+        The adapter of the head.
+
+    Raises:
+        ModelConfigError: if no adapter is known for the head, with those that are.
+    """
+    known = _known_adapters()
+    if adapter != 'auto':
+        options = dict(type=adapter) if isinstance(adapter, str) else dict(adapter)
+        name = str(options.pop('type', None)).rpartition('.')[2]
+        if name not in known:
+            raise ModelConfigError(_unknown(f'adapter {name!r} does not exist', known))
+        head = next((h for h in _candidates(detector) if _distance(h, known[name])), None)
+        return known[name](head or detector, **options)
+    places = [(_distance(head, kind), head, kind) for head, kind in _pairs(detector, known)]
+    found = min((place for place in places if place[0]), key=lambda place: place[0], default=None)
+    if found is None:
+        heads = ', '.join(type(head).__name__ for head in _candidates(detector))
+        raise ModelConfigError(_unknown(f'no adapter fits any of {heads}', known))
+    return found[2](found[1])
+
+
+def _known_adapters() -> dict[str, Callable[..., QueryAdapter]]:
+    QUERY_ADAPTERS.import_from_location()
+    return dict(QUERY_ADAPTERS.module_dict)
+
+
+def _pairs(
+    detector: nn.Module, known: dict[str, Callable[..., QueryAdapter]]
+) -> list[tuple[nn.Module, Callable[..., QueryAdapter]]]:
+    return [(head, kind) for head in _candidates(detector) for kind in known.values()]
+
+
+def _candidates(detector: nn.Module) -> list[nn.Module]:
+    parts = [getattr(detector, place, None) if place else detector for place in _PLACES]
+    return [part for part in parts if isinstance(part, nn.Module)]
+
+
+def _distance(head: nn.Module, kind: Any) -> int:
+    """Return 1 for the class itself, 2 for its sub-classes and so on, 0 for others."""
+    names = [base.__name__ for base in type(head).__mro__]
+    return min((names.index(name) + 1 for name in kind.heads if name in names), default=0)
+
+
+def _unknown(what: str, known: dict[str, Any]) -> str:
+    table = '; '.join(f'{name}: {", ".join(kind.heads)}' for name, kind in sorted(known.items()))
+    return (
+        f'adapter: {what}. Registered adapters and their heads: {table}. For a head of your own '
+        'sub-class isda_suite.layers.query_adapter.QueryAdapter, register it in QUERY_ADAPTERS and '
+        f'write the methods {", ".join(FOUR_METHODS)} (a dot-product head needs record and '
+        'mask_loss only)'
+    )
+
+
+def detached(pixels: Tensor | tuple[Tensor, ...]) -> Any:
+    """Return the map, or the maps, without their graph."""
+    if isinstance(pixels, Tensor):
+        return pixels.detach()
+    return tuple(level.detach() for level in pixels)

@@ -1,0 +1,230 @@
+"""The uniqueness term: queries stay silent on pixels of other images."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from isda_suite.layers.errors import ModelConfigError
+from isda_suite.registry import MODELS
+
+MODES = ('focal', 'thresholded_mean', 'bce', 'max')
+_CHUNK_NUMBERS = 1 << 19  # of one tensor of logits: 2 MB stay in the cache of a core
+
+
+def weighted_focal_loss(
+    logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0
+) -> Tensor:
+    r"""Compute the focal loss in which alpha weighs target 0.
+
+    .. math:: a_t \, (1 - p_t)^\gamma \, (-\log p_t), \quad a_0 = \alpha, \; a_1 = 1 - \alpha
+
+    RetinaNet weighs the other way round, see ``alpha`` of :class:`UniquenessLoss`.
+
+    Args:
+        logits: Any shape.
+        targets: Same shape, 0 or 1.
+        alpha: Weight of target 0.
+        gamma: Exponent.
+
+    Returns:
+        Same shape.
+    """
+    p = logits.sigmoid()
+    wrong = targets * (1 - p) + (1 - targets) * p
+    weight = targets * (1 - alpha) + (1 - targets) * alpha
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction='none')
+    return weight * wrong**gamma * cross_entropy
+
+
+@MODELS.register_module()
+class UniquenessLoss(nn.Module):
+    r"""Punish responses to pixels of other images, whose target is 0.
+
+    ========================  ==========================================================
+    ``'focal'`` (paper)       :math:`\alpha \, p^\gamma \, \mathrm{softplus}(\ell)`
+    ``'bce'``                 :math:`\mathrm{softplus}(\ell)`
+    ``'thresholded_mean'``    p where ``keep_from`` <= p <= ``keep_up_to``, else 0
+    ``'max'``                 the largest p of all
+    ========================  ==========================================================
+
+    The mean is taken over the pixels that are allowed for a query, then over the queries.
+
+    Args:
+        mode: One of the above.
+        loss_weight: Factor of the term.
+        alpha: Weight of target 0. The paper does not give it; 0.25 is that of the one focal loss
+            of the published code, whose convention is opposite to RetinaNet's.
+        gamma: Exponent of the focal loss.
+        keep_from: Responses below count as 0.
+        keep_up_to: Responses above count as 0.
+        temperature: Logits are divided by it.
+        ignore_above: In the focal mode, responses above this are left out of the sum.
+        scale_by_mask_loss: Multiply by the weight of the head's own mask loss.
+        same_class: ``'include'``, or only pixels of the query's class (``'only'``), or none of
+            them (``'exclude'``).
+        max_queries: Queries of an image that take part at most, spread over its instances.
+        detach: Compute the value without gradient, as the published SOLOv2 does by mistake.
+
+    Raises:
+        ModelConfigError: for an unknown ``mode`` or ``same_class``.
+
+    Source: IUQ (arXiv:2210.00911), inter-image uniqueness.
+    """
+
+    def __init__(
+        self,
+        mode: str = 'focal',
+        loss_weight: float = 1.0,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        keep_from: float | None = None,
+        keep_up_to: float | None = None,
+        temperature: float = 1.0,
+        ignore_above: float | None = None,
+        scale_by_mask_loss: bool = True,
+        same_class: str = 'include',
+        max_queries: int = 256,
+        detach: bool = False,
+    ) -> None:
+        super().__init__()
+        for name, value, known in (
+            ('mode', mode, MODES),
+            ('same_class', same_class, ('include', 'only', 'exclude')),
+        ):
+            if value not in known:
+                raise ModelConfigError(f'uniqueness.{name}: expected one of {known}, got {value!r}')
+        self.mode = mode
+        self.loss_weight = loss_weight
+        self.alpha = alpha
+        self.gamma = gamma
+        self.keep_from = keep_from
+        self.keep_up_to = keep_up_to
+        self.temperature = temperature
+        self.ignore_above = ignore_above
+        self.scale_by_mask_loss = scale_by_mask_loss
+        self.same_class = same_class
+        self.max_queries = max_queries
+        self.detach = detach
+
+    def elements(self, logits: Tensor) -> Tensor:
+        """Compute the loss of every single response; same shape, not weighted."""
+        logits = logits if self.temperature == 1 else logits / self.temperature
+        if self.mode == 'bce':
+            return F.softplus(logits)
+        p = logits.sigmoid()
+        if self.mode == 'focal':
+            loss = self.alpha * p**self.gamma * F.softplus(logits)
+            if self.ignore_above is not None:
+                loss = loss * (p.detach() <= self.ignore_above)
+            return loss
+        kept = torch.ones_like(p, dtype=torch.bool)
+        if self.keep_from is not None:
+            kept &= p >= self.keep_from
+        if self.keep_up_to is not None:
+            kept &= p <= self.keep_up_to
+        return p * kept
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Compute the term of responses that are all allowed.
+
+        Args:
+            logits: (N, ...) of N queries.
+
+        Returns:
+            A scalar, weight included; 0 and connected to the logits without any.
+        """
+        if logits.numel() == 0:
+            return logits.sum() * 0
+        values = self.elements(logits.float())
+        return self.loss_weight * (values.max() if self.mode == 'max' else values.mean())
+
+    def on_rows(
+        self,
+        queries: Tensor,
+        rows: Tensor,
+        allowed: Tensor,
+        respond: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """Sum over queries the mean over their allowed rows, in chunks; not weighted.
+
+        Args:
+            queries: (N, Q), with gradient.
+            rows: (P, D), without; any floating type.
+            allowed: (P,) or (N, P) bool.
+            respond: As :meth:`isda_suite.layers.query_adapter.QueryAdapter.respond`.
+
+        Returns:
+            A scalar in float32.
+        """
+        queries = queries.float()
+        if self.mode == 'max':
+            logits = respond(queries, rows.float())
+            p = self.elements(logits).flatten(2).amax(-1) if logits.dim() > 2 else None
+            p = self.elements(logits) if p is None else p
+            return (p * allowed).amax(dim=1).sum()
+        share = allowed.float() / allowed.float().sum(dim=-1, keepdim=True).clamp(min=1)
+        return _ChunkedSum.apply(queries, rows, share, respond, self.elements)  # type: ignore[no-untyped-call]
+
+
+class _ChunkedSum(torch.autograd.Function):
+    """Sum weighed losses of responses, computing the gradient of the queries on the way.
+
+    As stored rows take no gradient, that of the queries can be summed up chunk by chunk in the
+    forward pass, and no response is kept.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        queries: Tensor,
+        rows: Tensor,
+        share: Tensor,
+        respond: Callable[[Tensor, Tensor], Tensor],
+        elements: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        wanted = ctx.needs_input_grad[0]
+        gradient, total = torch.zeros_like(queries), queries.new_zeros(())
+        size = max(_CHUNK_NUMBERS // max(len(queries), 1), 64)
+        with torch.autocast(device_type=queries.device.type, enabled=False):
+            for start in range(0, len(rows), size):
+                part = rows[start : start + size].float()
+                weight = share[..., start : start + size]
+                with torch.set_grad_enabled(wanted):
+                    leaf = queries.detach().requires_grad_(wanted)
+                    values = elements(respond(leaf, part))
+                    values = values.flatten(2).mean(-1) if values.dim() > 2 else values
+                    value = (values * weight).sum()
+                if wanted:
+                    gradient += torch.autograd.grad(value, leaf)[0]
+                total += value.detach()
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * gradients[0], None, None, None, None
+
+
+def spread_queries(gt_inds: Tensor, limit: int) -> Tensor:
+    """Choose at most ``limit`` queries at random, equally many of all instances.
+
+    Args:
+        gt_inds: (N,) the instance of each query.
+        limit: Largest number.
+
+    Returns:
+        (min(N, limit),) ascending indices.
+    """
+    n = len(gt_inds)
+    if n <= limit:
+        return torch.arange(n, device=gt_inds.device)
+    shuffled = torch.randperm(n, device=gt_inds.device)
+    order = shuffled[gt_inds[shuffled].argsort(stable=True)]
+    sorted_inds = gt_inds[order]
+    first = torch.searchsorted(sorted_inds, sorted_inds)
+    turn = torch.arange(n, device=gt_inds.device) - first  # place among those of its instance
+    return order[turn.argsort(stable=True)[:limit]].sort().values

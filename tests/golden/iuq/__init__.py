@@ -1,0 +1,1 @@
+"""What runs the parts of the IUQ goldens, by base model."""
