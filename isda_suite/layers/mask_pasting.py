@@ -70,7 +70,7 @@ def paste_into_boxes(
             masks[part, None].float(), boxes[part], height, width, skip_empty=on_cpu
         )
         if on_cpu:
-            out[part.item()][place] = pasted[0] >= mask_thr
+            out[int(part)][place] = pasted[0] >= mask_thr
         else:
             out[part] = pasted >= mask_thr
     return out

@@ -1,5 +1,5 @@
 """The methods, one room each; importing this package registers them all."""
 
-from isda_suite.methods import defvistr, isda, isdnet, sotr
+from isda_suite.methods import defvistr, isda, isdnet, solq, sotr
 
-__all__ = ['defvistr', 'isda', 'isdnet', 'sotr']
+__all__ = ['defvistr', 'isda', 'isdnet', 'solq', 'sotr']

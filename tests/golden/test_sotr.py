@@ -13,7 +13,8 @@ from mmengine.structures import InstanceData
 from isda_suite.methods.sotr.postprocess import point_nms
 from tests.golden.files import golden_cases
 from tests.golden.loader import check
-from tests.methods.sotr.build import build_head, build_sotr, samples_of
+from tests.methods.samples import samples_of
+from tests.methods.sotr.build import build_head, build_sotr
 
 # What the original gets wrong there, measured by its authors' recording: masks enlarged by 3
 # instead of 4. Ours must be another.

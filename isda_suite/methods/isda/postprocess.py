@@ -6,26 +6,11 @@ from torch import Tensor
 from isda_suite.layers.dynamic_masks import decode_mask_logits
 from isda_suite.layers.errors import ModelConfigError
 from isda_suite.layers.mask_pasting import paste_masks
+from isda_suite.layers.query_selection import select_queries
 
 MASK_SCORES = ('foreground', 'all', 'none')
 # The published threshold of the alternative head, whose mask score averages over all pixels.
 ALL_PIXELS_THR = 1e-6
-
-
-def select_queries(cls_logits: Tensor, max_per_img: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Pick the best (query, class) pairs; a query may be picked with several classes.
-
-    Args:
-        cls_logits: (Q, classes) logits.
-        max_per_img: How many pairs at most, > 0; fewer where there are fewer pairs.
-
-    Returns:
-        ``scores`` (N,) in descending order, ``labels`` (N,) and ``query_inds`` (N,).
-    """
-    num_classes = cls_logits.shape[1]
-    flat = cls_logits.sigmoid().flatten()
-    scores, inds = flat.topk(min(max_per_img, len(flat)))
-    return scores, inds % num_classes, inds.div(num_classes, rounding_mode='floor')
 
 
 def mask_quality(masks: Tensor, mode: str, mask_thr: float) -> Tensor:

@@ -1,7 +1,6 @@
 """Build SOTR from the settings of a golden file, or a small one for behaviour tests."""
 
 import torch
-from mmdet.structures import DetDataSample
 from mmengine import Config
 from mmengine.registry import init_default_scope
 
@@ -75,21 +74,6 @@ def build_sotr(c, params):
     assert not unexpected
     assert all(name.endswith('num_batches_tracked') for name in missing)
     return model
-
-
-def samples_of(batch_hw, img_hw, gts=None, ori_hw=None):
-    """Make data samples of images padded to one size."""
-    made = []
-    for i, size in enumerate(img_hw):
-        ori_shape = tuple((ori_hw or img_hw)[i])
-        meta = dict(
-            batch_input_shape=tuple(batch_hw), img_shape=tuple(size), ori_shape=ori_shape,
-            scale_factor=(size[1] / ori_shape[1], size[0] / ori_shape[0]),
-        )  # fmt: skip
-        made.append(DetDataSample(metainfo=meta))
-        if gts is not None:
-            made[-1].gt_instances = gts[i]
-    return made
 
 
 def small_sotr(num_classes, **changes):
