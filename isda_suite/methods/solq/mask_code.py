@@ -21,7 +21,9 @@ def dct_matrix(size: int) -> Tensor:
     Returns:
         (n, n) float64; its transpose is its inverse.
     """
-    k, x = torch.arange(size, dtype=torch.float64)[:, None], torch.arange(size)
+    # On the CPU by name: models are also built on the meta device, and this is no parameter.
+    x = torch.arange(size, dtype=torch.float64, device='cpu')
+    k = x[:, None]
     matrix = math.sqrt(2 / size) * torch.cos(math.pi * (2 * x + 1) * k / (2 * size))
     matrix[0] /= math.sqrt(2)
     return matrix
@@ -41,7 +43,7 @@ def zigzag(size: int, keep: int) -> Tensor:
     """
     cells = [(row, column) for row in range(size) for column in range(size)]
     cells.sort(key=lambda at: (sum(at), at[0] if sum(at) % 2 else at[1]))
-    return torch.tensor(cells[:keep])
+    return torch.tensor(cells[:keep], device='cpu')
 
 
 @TASK_UTILS.register_module()
