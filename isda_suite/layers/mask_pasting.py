@@ -56,11 +56,15 @@ def paste_into_boxes(
         mask_thr: A pixel is foreground from here on.
 
     Returns:
-        (N, H, W) bool, on the device of ``masks``; nothing for a box without an area.
+        (N, H, W) bool, on the device of ``masks``; nothing for a box without an area
+        or outside the image.
     """
     height, width = out_shape
     out = torch.zeros((len(masks), height, width), dtype=torch.bool, device=masks.device)
-    wanted = (boxes[:, 2:] > boxes[:, :2]).all(1).nonzero()[:, 0]
+    size = boxes.new_tensor([width, height])
+    has_area = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    inside = (boxes[:, :2] < size).all(1) & (boxes[:, 2:] > 0).all(1)
+    wanted = (has_area & inside).nonzero()[:, 0]
     on_cpu = masks.device.type == 'cpu'
     # Single masks on the CPU, each only around its box; a GPU works on whole images at once.
     step = 1 if on_cpu else max(1, CHUNK_VALUES // max(height * width, 1))
