@@ -35,6 +35,8 @@ KNOWN_WARNINGS = (
     ),
     (r'__array__ implementation doesn.t accept a copy keyword', DeprecationWarning),
     (r'faster_coco_eval is not installed', UserWarning),
+    # About a kernel of mmcv that ours stands in for; SOLQ has 48 channels a head.
+    (r"You'd better set embed_dims in MultiScaleDeformAttention", UserWarning),
     # Advice of mmseg against what published recipes do (ISDNet's among them).
     (r'Default ``avg_non_ignore`` is False', UserWarning),
     (r'For binary segmentation, we suggest using', UserWarning),

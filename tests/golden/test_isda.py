@@ -110,7 +110,7 @@ def run_loss(golden, case):
 
 @torch.no_grad()
 def _cost(head, of, cls_scores, kernels, mask_feature, targets):
-    from isda_suite.methods.isda.loss import decode_mask_logits
+    from isda_suite.layers.dynamic_masks import decode_mask_logits
 
     layer, image = of['layer'], of['image']
     masks = decode_mask_logits(kernels[layer, image], mask_feature[image]).sigmoid()

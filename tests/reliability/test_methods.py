@@ -25,6 +25,22 @@ METHODS = {
         'data': write_sample_videos,
         'options': {'model.transformer.dropout': 0.1, 'model.transformer.encoder_cp': True},
     },
+    'sotr': {
+        'config': 'sotr/sotr_sample.py',
+        'data': write_sample_coco,
+        'options': {'train_dataloader.batch_size': 2},
+    },
+    'solq': {
+        'config': 'solq/solq_sample.py',
+        'data': write_sample_coco,
+        # As for ISDA: dropout is what a restart can lose.
+        'options': {
+            'model.num_queries': 12,
+            'model.decoder.layer_cfg.ffn_cfg.ffn_drop': 0.1,
+            'model.encoder.layer_cfg.self_attn_cfg.dropout': 0.1,
+            'train_dataloader.batch_size': 2,
+        },
+    },
     'isdnet': {
         'config': 'isdnet/isdnet_r18_sample.py',
         'data': write_sample_semantic,

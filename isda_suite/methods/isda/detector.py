@@ -1,19 +1,12 @@
 """ISDA, the detector: backbone, neck, mask feature branch, deformable transformer, head."""
 
-import copy
 from typing import Any
 
 import torch
-from mmdet.models.detectors import DeformableDETR
-from mmdet.models.layers import SinePositionalEncoding
-from mmdet.structures import DetDataSample, OptSampleList
-from torch import Tensor, nn
+from mmdet.structures import OptSampleList
+from torch import Tensor
 
-from isda_suite.layers.deformable_transformer import (
-    DeformableTransformerDecoder,
-    DeformableTransformerEncoder,
-    init_deformable_attention,
-)
+from isda_suite.layers.deformable_detector import DeformableDetector, unpadded_samples
 from isda_suite.layers.errors import ModelConfigError
 from isda_suite.registry import MODELS
 
@@ -21,7 +14,7 @@ MASK_FEAT_SOURCES = ('neck', 'encoder')
 
 
 @MODELS.register_module()
-class ISDA(DeformableDETR):
+class ISDA(DeformableDetector):
     """Position-aware instance segmentation with deformable attention.
 
     A Deformable DETR without boxes: every decoder query gives class logits and one 1x1 kernel,
@@ -51,7 +44,6 @@ class ISDA(DeformableDETR):
         *args: Any,
         mask_feat_head: dict[str, Any],
         mask_feat_source: str = 'neck',
-        bbox_head: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         if mask_feat_source not in MASK_FEAT_SOURCES:
@@ -61,26 +53,9 @@ class ISDA(DeformableDETR):
         for key in ('with_box_refine', 'as_two_stage'):
             if kwargs.get(key):
                 raise ModelConfigError(f'{key}: ISDA has no boxes to refine, leave it out')
-        # mmdet writes into the head's dict, which would break building the same config twice.
-        super().__init__(*args, bbox_head=copy.deepcopy(bbox_head), **kwargs)
+        super().__init__(*args, **kwargs)
         self.mask_feat_source = mask_feat_source
         self.mask_feat_head = MODELS.build(mask_feat_head)
-
-    def _init_layers(self) -> None:
-        # mmdet's constructor leaves the configurations under the names of the modules.
-        configs = {name: vars(self)[name] for name in ('positional_encoding', 'encoder', 'decoder')}
-        self.positional_encoding = SinePositionalEncoding(**configs['positional_encoding'])
-        self.encoder = DeformableTransformerEncoder(**configs['encoder'])
-        self.decoder = DeformableTransformerDecoder(**configs['decoder'])
-        self.embed_dims = self.encoder.embed_dims
-        self.query_embedding = nn.Embedding(self.num_queries, 2 * self.embed_dims)
-        self.level_embed = nn.Parameter(torch.empty(self.num_feature_levels, self.embed_dims))
-        self.reference_points_fc = nn.Linear(self.embed_dims, 2)
-
-    def init_weights(self) -> None:
-        """Initialise everything before a checkpoint is loaded."""
-        super().init_weights()
-        init_deformable_attention(self)
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """Compute the neck's maps.
@@ -125,7 +100,7 @@ class ISDA(DeformableDETR):
             (B, Q, 2) as (x, y) in [0, 1]) and ``mask_feature`` (B, C, H/4, W/4).
         """
         if batch_data_samples is None:
-            batch_data_samples = _unpadded_samples(img_feats[0])
+            batch_data_samples = unpadded_samples(img_feats[0], stride=4)
         transformer_feats = img_feats[-self.num_feature_levels :]
         head_inputs = super().forward_transformer(transformer_feats, batch_data_samples)
         mask_feats = img_feats[:-1]
@@ -134,13 +109,6 @@ class ISDA(DeformableDETR):
             mask_feats = (img_feats[0], *_maps_of_memory(memory, mask_feats[1:]))
         head_inputs['mask_feature'] = self.mask_feat_head(mask_feats)
         return head_inputs
-
-
-def _unpadded_samples(finest: Tensor, stride: int = 4) -> list[DetDataSample]:
-    """Make samples that say that the whole input is image, for a plain forward pass."""
-    size_hw = tuple(stride * n for n in finest.shape[-2:])
-    sample = DetDataSample(metainfo={'batch_input_shape': size_hw, 'img_shape': size_hw})
-    return [sample] * len(finest)
 
 
 def _maps_of_memory(memory: Tensor, like: tuple[Tensor, ...]) -> list[Tensor]:

@@ -10,6 +10,7 @@ from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 from torch import Tensor
 
+from isda_suite.layers.dynamic_masks import decode_mask_logits
 from isda_suite.layers.errors import ModelConfigError
 from isda_suite.matchers.ignored_regions import ignored_region, lies_in_region
 
@@ -27,27 +28,6 @@ class Match:
 
     query_inds: Tensor
     gt_inds: Tensor
-
-
-def decode_mask_logits(kernels: Tensor, mask_feature: Tensor) -> Tensor:
-    r"""Compute mask logits of the queries of one image.
-
-    .. math:: m_{qyx} = \sum_c k_{qc} \, F_{cyx}
-
-    Computed in float32 also under automatic mixed precision: the sums over 256 channels of
-    unbounded kernels overflow 16 bits.
-
-    Args:
-        kernels: (Q, C) dynamic kernels; Q may be 0.
-        mask_feature: (C, H, W) mask feature map of the image.
-
-    Returns:
-        (Q, H, W) float32 logits (float64 where the inputs are).
-    """
-    dtype = torch.promote_types(kernels.dtype, torch.float32)
-    with torch.autocast(device_type=mask_feature.device.type, enabled=False):
-        logits = kernels.to(dtype) @ mask_feature.to(dtype).flatten(1)
-    return logits.view(-1, *mask_feature.shape[1:])
 
 
 def downsample_masks(

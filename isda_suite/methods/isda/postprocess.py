@@ -1,35 +1,16 @@
 """From raw outputs of one image to detections."""
 
-import torch
-import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from isda_suite.layers.dynamic_masks import decode_mask_logits
 from isda_suite.layers.errors import ModelConfigError
-
-from .loss import decode_mask_logits
+from isda_suite.layers.mask_pasting import paste_masks
+from isda_suite.layers.query_selection import select_queries
 
 MASK_SCORES = ('foreground', 'all', 'none')
 # The published threshold of the alternative head, whose mask score averages over all pixels.
 ALL_PIXELS_THR = 1e-6
-# Float32 values that one chunk of resized masks may take (256 MB).
-CHUNK_VALUES = 64 * 2**20
-
-
-def select_queries(cls_logits: Tensor, max_per_img: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Pick the best (query, class) pairs; a query may be picked with several classes.
-
-    Args:
-        cls_logits: (Q, classes) logits.
-        max_per_img: How many pairs at most, > 0; fewer where there are fewer pairs.
-
-    Returns:
-        ``scores`` (N,) in descending order, ``labels`` (N,) and ``query_inds`` (N,).
-    """
-    num_classes = cls_logits.shape[1]
-    flat = cls_logits.sigmoid().flatten()
-    scores, inds = flat.topk(min(max_per_img, len(flat)))
-    return scores, inds % num_classes, inds.div(num_classes, rounding_mode='floor')
 
 
 def mask_quality(masks: Tensor, mode: str, mask_thr: float) -> Tensor:
@@ -53,41 +34,6 @@ def mask_quality(masks: Tensor, mode: str, mask_thr: float) -> Tensor:
         return masks.new_ones(len(masks))
     inside = masks > (mask_thr if mode == 'foreground' else ALL_PIXELS_THR)
     return (masks * inside).sum((1, 2)) / (inside.sum((1, 2)) + 1e-5)
-
-
-def paste_masks(
-    masks: Tensor,
-    img_shape: tuple[int, int],
-    out_shape: tuple[int, int],
-    mask_thr: float,
-    stride: int = 4,
-) -> Tensor:
-    """Bring mask probabilities to the size of the original image, some at a time.
-
-    Up-sample by the stride, crop the padding away, resize, then threshold.
-
-    Args:
-        masks: (N, H, W) probabilities at stride 4; N may be 0.
-        img_shape: (h, w) of the network's input without padding.
-        out_shape: (h, w) of the result.
-        mask_thr: A pixel is foreground above it, 0..1.
-        stride: Input pixels per cell.
-
-    Returns:
-        (N, h, w) bool, on the device of ``masks``.
-    """
-    n, h, w = masks.shape
-    out = masks.new_empty((n, *out_shape), dtype=torch.bool)
-    per_mask = max(stride * stride * h * w, out_shape[0] * out_shape[1])
-    step = max(1, CHUNK_VALUES // max(per_mask, 1))
-    for start in range(0, n, step):
-        part = masks[start : start + step, None]
-        part = F.interpolate(part, scale_factor=stride, mode='bilinear', align_corners=False)
-        part = part[..., : img_shape[0], : img_shape[1]]
-        if tuple(part.shape[-2:]) != tuple(out_shape):
-            part = F.interpolate(part, size=out_shape, mode='bilinear', align_corners=False)
-        out[start : start + step] = part[:, 0] > mask_thr
-    return out
 
 
 def detect(

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from isda_suite.methods.isda import postprocess
+from isda_suite.layers import mask_pasting
+from isda_suite.layers.mask_pasting import paste_masks
 from isda_suite.methods.isda.loss import downsample_masks
-from isda_suite.methods.isda.postprocess import detect, mask_quality, paste_masks
+from isda_suite.methods.isda.postprocess import detect, mask_quality
 
 
 def one_hot_case():
@@ -65,7 +66,7 @@ def test_mask_quality_of_known_masks():
 def test_chunked_pasting_equals_pasting_at_once(monkeypatch):
     masks = torch.rand(7, 12, 16)
     whole = paste_masks(masks, (45, 60), (101, 77), 0.5)
-    monkeypatch.setattr(postprocess, 'CHUNK_VALUES', 1)
+    monkeypatch.setattr(mask_pasting, 'CHUNK_VALUES', 1)
     assert torch.equal(paste_masks(masks, (45, 60), (101, 77), 0.5), whole)
 
 

@@ -1,0 +1,62 @@
+"""mmdet's Deformable DETR on the attention operator of isda_suite, as a base of detectors."""
+
+import copy
+from typing import Any
+
+import torch
+from mmdet.models.detectors import DeformableDETR
+from mmdet.models.layers import SinePositionalEncoding
+from mmdet.structures import DetDataSample
+from torch import Tensor, nn
+
+from .deformable_transformer import (
+    DeformableTransformerDecoder,
+    DeformableTransformerEncoder,
+    init_deformable_attention,
+)
+
+
+class DeformableDetector(DeformableDETR):
+    """Single-stage Deformable DETR whose encoder and decoder use our attention.
+
+    Args:
+        bbox_head: Config of the head (the key keeps mmdet's name).
+        **kwargs: As :class:`mmdet.models.DeformableDETR`.
+
+    Source: Deformable DETR (arXiv:2010.04159).
+    """
+
+    def __init__(self, *args: Any, bbox_head: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        # mmdet writes into the head's dict, which would break building the same config twice.
+        super().__init__(*args, bbox_head=copy.deepcopy(bbox_head), **kwargs)
+
+    def _init_layers(self) -> None:
+        # mmdet's constructor leaves the configurations under the names of the modules.
+        configs = {name: vars(self)[name] for name in ('positional_encoding', 'encoder', 'decoder')}
+        self.positional_encoding = SinePositionalEncoding(**configs['positional_encoding'])
+        self.encoder = DeformableTransformerEncoder(**configs['encoder'])
+        self.decoder = DeformableTransformerDecoder(**configs['decoder'])
+        self.embed_dims = self.encoder.embed_dims
+        self.query_embedding = nn.Embedding(self.num_queries, 2 * self.embed_dims)
+        self.level_embed = nn.Parameter(torch.empty(self.num_feature_levels, self.embed_dims))
+        self.reference_points_fc = nn.Linear(self.embed_dims, 2)
+
+    def init_weights(self) -> None:
+        """Initialise everything before a checkpoint is loaded."""
+        super().init_weights()
+        init_deformable_attention(self)
+
+
+def unpadded_samples(finest: Tensor, stride: int) -> list[DetDataSample]:
+    """Make samples that say that the whole input is image, for a plain forward pass.
+
+    Args:
+        finest: (B, C, H, W), a map of the network.
+        stride: Input pixels per cell of it.
+
+    Returns:
+        B samples with ``batch_input_shape`` and ``img_shape``.
+    """
+    size_hw = tuple(stride * n for n in finest.shape[-2:])
+    sample = DetDataSample(metainfo={'batch_input_shape': size_hw, 'img_shape': size_hw})
+    return [sample] * len(finest)

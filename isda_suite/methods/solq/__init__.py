@@ -1,0 +1,7 @@
+"""SOLQ: segmenting objects by learning queries (arXiv:2106.02351)."""
+
+from .detector import SOLQ
+from .head import SOLQHead
+from .mask_code import DCTMaskCoder
+
+__all__ = ['SOLQ', 'DCTMaskCoder', 'SOLQHead']

@@ -1,0 +1,7 @@
+"""SOTR: segmenting objects with transformers (arXiv:2108.06747)."""
+
+from .detector import SOTR
+from .head import SOTRHead
+from .transformer import TwinTransformer
+
+__all__ = ['SOTR', 'SOTRHead', 'TwinTransformer']
