@@ -8,6 +8,7 @@ import torch
 from mmdet.utils import reduce_mean
 from torch import Tensor, nn
 
+from isda_suite.layers.dynamic_masks import decode_mask_logits
 from isda_suite.layers.query_adapter import (
     QUERY_ADAPTERS,
     DotProductAdapter,
@@ -15,8 +16,6 @@ from isda_suite.layers.query_adapter import (
     Taps,
     recording,
 )
-
-from .loss import decode_mask_logits
 
 
 @QUERY_ADAPTERS.register_module()
