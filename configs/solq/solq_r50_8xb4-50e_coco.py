@@ -58,7 +58,14 @@ model = dict(
         return_intermediate=True,
         post_norm_cfg=None,
         layer_cfg=dict(
-            self_attn_cfg=dict(embed_dims=embed_dims, num_heads=8, dropout=0.1, batch_first=True),
+            self_attn_cfg=dict(
+                embed_dims=embed_dims,
+                num_heads=8,
+                # Not the old `dropout`: mmcv writes that into the default of all later layers.
+                attn_drop=0.1,
+                dropout_layer=dict(type='Dropout', drop_prob=0.1),
+                batch_first=True,
+            ),
             cross_attn_cfg=deformable_cfg,
             ffn_cfg=ffn_cfg,
         ),

@@ -56,6 +56,24 @@ def test_workers_hand_over_bytes(file):
     assert 'Normalize' not in text and "'to_float32': True" not in text
 
 
+def _attention_configs(node, key=''):
+    if isinstance(node, dict):
+        if key.endswith('attn_cfg') and 'num_levels' not in node:
+            yield node
+        for name, value in node.items():
+            yield from _attention_configs(value, str(name))
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _attention_configs(value, key)
+
+
+@pytest.mark.parametrize('file', FILES, ids=names(FILES))
+def test_no_attention_changes_the_dropout_of_those_built_after_it(file):
+    """mmcv's MultiheadAttention writes the old argument into its default, which all share."""
+    for node in _attention_configs(Config.fromfile(file).to_dict()):
+        assert not node.get('dropout') or 'dropout_layer' in node, node
+
+
 def test_the_published_model_has_the_published_size():
     assert COUNTS['isda/isda_r50_3x_coco.py'] == {'all': 41_908_624, 'trainable': 41_633_104}
 
