@@ -53,6 +53,7 @@ class NameTable:
             it is broken; taking the last copy is then no way out.
         aliases: From names of this style to second names of the same tensors, written on export;
             rules without a target drop them on import.
+        only_ours: Patterns of *target* names without a place in this style, dropped on export.
         class_layer: Pattern of *target* names whose first axis counts classes.
     """
 
@@ -64,6 +65,7 @@ class NameTable:
     refused: Mapping[str, str] = field(default_factory=dict)
     unequal_means: str | None = None
     aliases: tuple[Rule, ...] = ()
+    only_ours: tuple[str, ...] = ()
     class_layer: str | None = None
 
     def fits(self, names: Iterable[str]) -> bool:
@@ -218,8 +220,9 @@ def invert(table: NameTable) -> NameTable:
     Raises:
         ValueError: if a rule has no inverse.
     """
+    dropped = tuple(Rule(pattern, None) for pattern in table.only_ours)
     rules = tuple(_invert(rule) for rule in table.rules if rule.target is not None)
-    return NameTable(style=table.style, rules=rules, marks=())
+    return NameTable(style=table.style, rules=dropped + rules, marks=())
 
 
 def _apply(name: str, rules: Sequence[Rule]) -> tuple[Rule | None, str | None]:
