@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from .errors import CheckpointError
+from .list_lengths import explain_lengths
 from .old_offsets import rename_old_offsets
 from .safe_load import install_safe_loading, load_file
 
@@ -169,7 +170,9 @@ def require_fit(
     naming = _compare_classes(report.classes, classes)
     if strict and (naming or not report.complete):
         hint = _explain_class_layers(report.mismatched)
-        raise CheckpointError('\n'.join(s for s in (f'{report}', hint, naming) if s))
+        shared = [*report.matched, *(m.name for m in report.mismatched)]
+        lengths = explain_lengths(shared, report.missing, report.unexpected)
+        raise CheckpointError('\n'.join(s for s in (f'{report}', hint, lengths, naming) if s))
     _require_half(_unwrap(model), report)
     if naming or not report.complete:
         print_log('\n'.join(s for s in (f'{report}', naming) if s), logger='current')
