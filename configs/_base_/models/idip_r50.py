@@ -78,13 +78,16 @@ model = dict(
         ),
     ),
     test_cfg=dict(
+        num_proposals=None,  # as in training
         sampling_steps=3,
         sampling_type='DDIM',
         deterministic=False,
         renewal_thr=0.5,
         nms_iou_thr=0.5,
         mask_thr=0.5,
+        max_per_img=-1,  # all that suppression leaves
         clip_before_mask=False,  # True keeps masks at the border unsqueezed
+        randomness='image',  # 'global': from torch's generator, as published
         seed=0,
     ),
 )

@@ -6,14 +6,16 @@ from typing import Any
 import torch
 from mmdet.models.detectors import BaseDetector
 from mmdet.structures import OptSampleList, SampleList
+from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from isda_suite.layers.errors import ModelConfigError
+from isda_suite.layers.option_checks import require_at_least
 from isda_suite.registry import MODELS
 
 from .diffusion import DiffusionSchedule, SamplingStep, add_noise, sample_boxes
-from .options import InferenceOptions, require_at_least
+from .options import InferenceOptions
 from .postprocess import finish, select
 from .randomness import ImageNoise, draw_seed, image_key
 from .targets import checked_targets
@@ -75,6 +77,7 @@ class IDIP(BaseDetector):
         self.schedule = DiffusionSchedule(**(diffusion or {}))
         self.test_cfg = dict(test_cfg or {})
         InferenceOptions.of(self.test_cfg, self.schedule.num_steps)  # said now, not after training
+        self._stated: InferenceOptions | None = None
         self.num_proposals = num_proposals
         self.backbone = MODELS.build(backbone)
         self.neck = MODELS.build(neck)
@@ -198,11 +201,29 @@ class IDIP(BaseDetector):
             ``labels``, ``masks`` (n, h, w) bool, ``proposal_inds``.
         """
         metas = [sample.metainfo for sample in batch_data_samples]
+        self._state_randomness()
         feats = self.extract_feat(batch_inputs)
         for step in self.sample(feats, metas, noises):
             last = step
         found = self.decode(feats, last, metas, rescale)
         return self.add_pred_to_datasample(batch_data_samples, found)
+
+    def _state_randomness(self) -> None:
+        """Write into the log what the next results depend on, once for every choice of options."""
+        options = InferenceOptions.of(self.test_cfg, self.schedule.num_steps)
+        if options == self._stated:
+            return
+        self._stated = options
+        source = (
+            f'seed {options.seed} and the ids of the images'
+            if options.randomness == 'image'
+            else "torch's global generator"
+        )
+        print_log(
+            f'IDIP: {options.num_proposals or self.num_proposals} random boxes an image from '
+            f'{source}; {options.describe_sampling(self.schedule.num_steps)}',
+            logger='current',
+        )
 
     def decode(
         self,

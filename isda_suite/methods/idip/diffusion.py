@@ -14,7 +14,9 @@ import torch
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_xyxy_to_cxcywh
 from torch import Tensor
 
-from .options import InferenceOptions, require_at_least
+from isda_suite.layers.option_checks import require_at_least
+
+from .options import InferenceOptions
 from .randomness import ImageNoise
 
 # The smallest side of a box as a share of the image's side.

@@ -10,12 +10,12 @@ from mmengine.model import BaseModule, bias_init_with_prob
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from isda_suite.layers.option_checks import require_at_least
 from isda_suite.registry import MODELS
 
 from .dynamic_head import BoxHead, DynamicHead, TimeEncoder, decode_boxes
 from .loss import IDIPLoss, Stage, mask_targets
 from .matching import Match
-from .options import require_at_least
 
 Maps = Sequence[Tensor]
 
@@ -226,8 +226,10 @@ def extract_rois(extractor: nn.Module, feats: Maps, rois: Tensor) -> Tensor:
     """Take the region features of (P, 5) boxes with the image's number in front.
 
     In float32 also under automatic mixed precision: half precision has no place for the coordinates
-    of a large image.
+    of a large image. Boxes that are not finite give the features of an empty box, so that it is the
+    loss, not an operator, that stops a training that has diverged.
     """
+    rois = rois.nan_to_num(0, 0, 0)
     with torch.autocast(device_type=rois.device.type, enabled=False):
         regions: Tensor = extractor(feats, rois)
     return regions

@@ -10,10 +10,10 @@ from mmdet.utils import reduce_mean
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from isda_suite.layers.option_checks import require_one_of
 from isda_suite.registry import MODELS, TASK_UTILS
 
 from .matching import Match
-from .options import require_one_of
 
 NORMALISERS = ('process', 'ranks')
 

@@ -9,9 +9,8 @@ from mmdet.structures.bbox import bbox_overlaps, bbox_xyxy_to_cxcywh
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from isda_suite.layers.option_checks import require_at_least, require_one_of
 from isda_suite.registry import TASK_UTILS
-
-from .options import require_at_least, require_one_of
 
 CENTER_SIZES = ('pred', 'gt')
 # Added to the cost of a pair whose proposal is not inside the target and near its centre.
@@ -100,6 +99,8 @@ class IDIPAssigner(SimOTAAssigner):
         boxes = boxes.float()
         candidates, cost, ious = self.pair_costs(logits.float(), boxes, gt, size_hw)
         matched = candidates.clone()  # written into
+        # What is not finite cannot be sorted; the loss will say it.
+        cost, ious = cost.nan_to_num(float('inf')), ious.nan_to_num(0)
         _, gt_inds = self.dynamic_k_matching(cost, ious, len(gt), matched)
         return Match(matched.nonzero().squeeze(1), gt_inds)
 

@@ -4,39 +4,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from isda_suite.layers.errors import ModelConfigError
+from isda_suite.layers.option_checks import require_at_least, require_one_of
 
 SAMPLING_TYPES = ('DDIM', 'DDPM')
 RANDOMNESS = ('image', 'global')
-
-
-def require_one_of(name: str, value: object, known: tuple[str, ...]) -> None:
-    """Refuse an option with an unknown value.
-
-    Args:
-        name: Path of the option below ``model``.
-        value: What the configuration says.
-        known: What it may say.
-
-    Raises:
-        ModelConfigError: if ``value`` is not among ``known``.
-    """
-    if value not in known:
-        raise ModelConfigError(f'{name}: expected one of {known}, got {value!r}')
-
-
-def require_at_least(name: str, value: object, least: int) -> None:
-    """Refuse an option that is no integer or too small.
-
-    Args:
-        name: Path of the option below ``model``.
-        value: What the configuration says.
-        least: The smallest value.
-
-    Raises:
-        ModelConfigError: if ``value`` is below ``least`` or no integer.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ModelConfigError(f'{name}: expected an integer of at least {least}, got {value!r}')
 
 
 @dataclass
@@ -120,3 +91,14 @@ class InferenceOptions:
                 f'schedule (diffusion.num_steps), got {options.sampling_steps}'
             )
         return options
+
+    def describe_sampling(self, num_steps: int) -> str:
+        """Say in words how boxes are sampled.
+
+        Args:
+            num_steps: Length of the schedule.
+        """
+        if self.sampling_type == 'DDPM':
+            return f'DDPM in {num_steps} steps'
+        noise = ' without noise on the way' if self.deterministic else ''
+        return f'DDIM in {self.sampling_steps} steps{noise}'

@@ -63,6 +63,26 @@ def test_the_same_batch_gives_the_same_bits_and_another_seed_others(model):
     assert not torch.equal(first[0], first[1]), 'images differ in their random numbers'
 
 
+def test_the_log_states_the_seed_once(model, monkeypatch):
+    said = []
+    monkeypatch.setattr('isda_suite.methods.idip.detector.print_log', lambda m, **_: said.append(m))
+    model.eval()
+    for seed in (8, 8, 9):
+        model.test_cfg['seed'] = seed
+        with torch.no_grad():
+            model.predict(torch.randn(1, 3, *SIZE), samples([SIZE]))
+    model.test_cfg['seed'] = 0
+    assert len(said) == 2
+    assert '12 random boxes an image from seed 8' in said[0] and 'DDIM in 3 steps' in said[0]
+
+
+def test_a_training_that_has_diverged_ends_in_a_loss_that_is_not_finite(model):
+    broken = copy.deepcopy(model)
+    torch.nn.init.constant_(broken.roi_head.box_head.fc_reg.bias, torch.nan)
+    losses = train_losses(broken, [instances(SIZE, BOXES)])
+    assert not total(losses).isfinite()
+
+
 @pytest.mark.parametrize('changes', [{}, {'test_cfg.clip_before_mask': True}])
 def test_results_are_sorted_and_lie_in_the_original_image(changes):
     torch.manual_seed(3)
