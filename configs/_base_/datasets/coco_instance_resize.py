@@ -8,7 +8,7 @@ scales = [(side, 1333) for side in range(480, 801, 32)]
 
 train_pipeline = [
     dict(type='isda_suite.LoadImage'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True, poly2mask=False),
+    dict(type='isda_suite.LoadPolygons'),
     dict(type='RandomChoiceResize', scales=scales, keep_ratio=True, backend='pillow'),
     dict(type='RandomFlip', prob=0.5),
     dict(type='isda_suite.DropEmptyMasks'),
