@@ -54,7 +54,7 @@ def main() -> None:
 def _with_annotations(dataset_cfg: dict) -> dict:  # type: ignore[type-arg]
     """Load the annotations of test pipelines too, which leave them out."""
     pipeline = dataset_cfg.get('pipeline')
-    loaders = ('LoadAnnotations', 'LoadSegLabels')
+    loaders = ('LoadAnnotations', 'LoadPolygons', 'LoadSegLabels')
     if not pipeline or any(str(step['type']).endswith(loaders) for step in pipeline):
         return dataset_cfg
     load = {'type': 'LoadAnnotations', 'with_bbox': True, 'with_mask': True}

@@ -11,9 +11,9 @@ from isda_suite.registry import TRANSFORMS
 class LoadPolygons(LoadAnnotations):
     """Load boxes, labels and masks; masks stay polygons where all of an image are polygons.
 
-    Polygons are rasterised after they were resized, which is exact. With ``poly2mask=False`` mmdet's
-    loader ignores instances whose masks are runs of pixels (RLE); here all masks of an image with
-    such an instance become bitmaps, which are resized by nearest neighbour.
+    Polygons are rasterised after they were resized, which is exact. With ``poly2mask=False`` mmdet
+    ignores instances whose masks are runs of pixels (RLE); here all masks of an image with such an
+    instance become bitmaps, which are resized by nearest neighbour.
 
     Args:
         **kwargs: Arguments of mmdet's ``LoadAnnotations`` but ``with_bbox``, ``with_mask`` and
