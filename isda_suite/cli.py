@@ -15,6 +15,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     'train': ('tools/train.py', 'train a model from a configuration'),
     'test': ('tools/test.py', 'evaluate a checkpoint'),
     'predict': ('demo/image_demo.py', 'run a model on images'),
+    'watch': ('demo/diffusion_demo.py', 'draw how random boxes become instances (IDIP)'),
     'segment': ('tools/segment.py', 'segment images and rasters of any size'),
     'check-data': ('tools/check_dataset.py', 'find everything wrong in a data set'),
     'browse': ('tools/browse_dataset.py', 'draw what the model gets to see in training'),

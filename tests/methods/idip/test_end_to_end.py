@@ -2,6 +2,13 @@
 
 import json
 
+import pytest
+import torch
+from PIL import Image
+
+from isda_suite.apis.diffusion import trace_diffusion
+from isda_suite.apis.model import build_model
+from isda_suite.engine.errors import ConfigError
 from tests.tools.in_process import call_tool
 
 
@@ -25,3 +32,32 @@ def test_train_resume_evaluate_and_draw(config, tmp_path, monkeypatch):
     assert len(found[0]) == 2 and len(list((tmp_path / 'a').rglob('*.*'))) == 2
     events = [file for file in work_dir.rglob('events.out.tfevents*') if file.stat().st_size]
     assert events, 'TensorBoard is written without being asked for'
+
+
+def test_the_way_from_noise_to_result_is_drawn(config, data, tmp_path, monkeypatch, capsys):
+    torch.manual_seed(0)
+    model = build_model(config)
+    torch.nn.init.constant_(model.roi_head.box_head.fc_cls.bias, 1.0)  # fresh ones find nothing
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'tiny.pth')
+    image = sorted((data / 'val').iterdir())[0]
+    watch = ('demo/diffusion_demo.py', image, config, tmp_path / 'tiny.pth')
+    steps = ('--cfg-options', 'model.test_cfg.sampling_steps=2')
+    options = ('--out-dir', tmp_path / 'out', '--device', 'cpu', *steps)
+    assert call_tool(monkeypatch, *watch, *options) == 0
+    assert capsys.readouterr().out.count('wrote ') == 1
+    name = tmp_path / 'out' / f'{image.stem}_diffusion'
+    with Image.open(f'{name}.gif') as found, Image.open(f'{name}.png') as strip:
+        # Before and after each step, and the result; the strip has noise, two steps, result.
+        assert found.n_frames == 2 * 2 + 1
+        assert strip.width == 4 * found.width + 3 * 6 and strip.height == found.height
+
+
+def test_a_model_without_sampling_cannot_be_watched(tmp_path):
+    with pytest.raises(ConfigError, match='Linear does not sample boxes'):
+        trace_diffusion(torch.nn.Linear(2, 2), tmp_path / 'a.png')
+
+
+def test_the_watching_demo_refuses_a_wrong_score(monkeypatch, capsys):
+    arguments = ('a.png', 'b.py', 'c.pth', '--score-thr', 3)
+    assert call_tool(monkeypatch, 'demo/diffusion_demo.py', *arguments) == 2
+    assert 'between 0 and 1' in capsys.readouterr().err
