@@ -20,7 +20,7 @@ PAIR := 'torch$(if $(TORCH),==$(TORCH))' 'torchvision$(if $(TORCHVISION),==$(TOR
 
 help:
 	@echo 'make demo         train, evaluate and draw on the built-in data set (CPU, results in demo_out/)'
-	@echo 'make test         run the test suite'
+	@echo 'make test         run the test suite in two processes (WORKERS=N: in N)'
 	@echo 'make env          only install'
 	@echo 'make lint         ruff, mypy, clang-format'
 	@echo 'make test-slow    the tests marked slow'
@@ -66,8 +66,13 @@ env ops: $(STAMPS)/ops
 demo: env
 	$(BIN)/python demo/sample_demo.py
 
+# Each process holds the whole stack and computes with one thread. WORKERS=1 runs the suite in one process.
+CORES := $(or $(shell getconf _NPROCESSORS_ONLN 2>/dev/null),1)
+WORKERS ?= $(if $(filter 1,$(CORES)),1,2)
+
 test: env
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadfile --no-loadscope-reorder) \
+		$(PYTEST_ARGS)
 
 test-slow: env
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

@@ -21,8 +21,6 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    import sys
+    from isda_suite.engine.exit_codes import leave, run_tool
 
-    from isda_suite.engine.exit_codes import run_tool
-
-    sys.exit(run_tool(main))
+    leave(run_tool(main))

@@ -14,8 +14,13 @@ _PROGRAM = 'python -m isda_suite'
 _COMMANDS: dict[str, tuple[str, str]] = {
     'train': ('tools/train.py', 'train a model from a configuration'),
     'test': ('tools/test.py', 'evaluate a checkpoint'),
+    'eval-video': (
+        'tools/misc/eval_video_results.py',
+        'evaluate a results file of video instance segmentation',
+    ),
     'predict': ('demo/image_demo.py', 'run a model on images'),
     'watch': ('demo/diffusion_demo.py', 'draw how random boxes become instances (IDIP)'),
+    'predict-video': ('demo/video_demo.py', 'segment and track what is in a video'),
     'segment': ('tools/segment.py', 'segment images and rasters of any size'),
     'check-data': ('tools/check_dataset.py', 'find everything wrong in a data set'),
     'browse': ('tools/browse_dataset.py', 'draw what the model gets to see in training'),

@@ -28,9 +28,15 @@ TASK_UTILS = _child('task util', root.TASK_UTILS, ['isda_suite.matchers', 'isda_
 DATASETS = _child('dataset', root.DATASETS, ['isda_suite.datasets'])
 DATA_SAMPLERS = _child('data sampler', root.DATA_SAMPLERS, ['isda_suite.datasets'])
 TRANSFORMS = _child('transform', root.TRANSFORMS, ['isda_suite.datasets.transforms'])
-# The report draws and writes files, so it lies above both metrics and pictures.
+# Those of the last two write files, so they lie above the metrics that only compute.
 METRICS = _child(
-    'metric', root.METRICS, ['isda_suite.metrics', 'isda_suite.apis.segmentation_report']
+    'metric',
+    root.METRICS,
+    [
+        'isda_suite.metrics',
+        'isda_suite.apis.segmentation_report',
+        'isda_suite.apis.youtube_vis_metric',
+    ],
 )
 HOOKS = _child('hook', root.HOOKS, ['isda_suite.engine.hooks'])
 OPTIM_WRAPPERS = _child('optimizer wrapper', root.OPTIM_WRAPPERS, ['isda_suite.engine.amp'])

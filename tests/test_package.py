@@ -20,9 +20,9 @@ def test_import_is_cheap_and_loads_no_library_of_the_stack():
     """The limit is half a second beyond mmengine, which itself is not needed either."""
     seconds, *loaded = run_python("""
         import sys, time
-        start = time.perf_counter()
+        start = time.process_time()
         import isda_suite
-        print(time.perf_counter() - start)
+        print(time.process_time() - start)
         heavy = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'numpy', 'cv2')
         print(*[name for name in heavy if name in sys.modules])
     """)

@@ -1,10 +1,9 @@
 """Draw the samples of a data set as the model gets them, after augmentation, into a folder."""
 
 import argparse
-import sys
 
 from isda_suite.engine.arguments import add_config, add_config_options
-from isda_suite.engine.exit_codes import run_tool
+from isda_suite.engine.exit_codes import leave, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,12 +53,24 @@ def main() -> None:
 def _with_annotations(dataset_cfg: dict) -> dict:  # type: ignore[type-arg]
     """Load the annotations of test pipelines too, which leave them out."""
     pipeline = dataset_cfg.get('pipeline')
-    loaders = ('LoadAnnotations', 'LoadPolygons', 'LoadSegLabels')
-    if not pipeline or any(str(step['type']).endswith(loaders) for step in pipeline):
+    if not pipeline:
         return dataset_cfg
+    for place, step in enumerate(pipeline):
+        if 'TransformBroadcaster' in str(step['type']):  # frames of a clip
+            load = {'type': 'isda_suite.LoadClipAnnotations'}
+            step = {**step, 'transforms': _with_loader(step['transforms'], load)}
+            changed = [*pipeline[:place], step, *pipeline[place + 1 :]]
+            return {**dataset_cfg, 'pipeline': changed}
     load = {'type': 'LoadAnnotations', 'with_bbox': True, 'with_mask': True}
-    return {**dataset_cfg, 'pipeline': [pipeline[0], load, *pipeline[1:]]}
+    return {**dataset_cfg, 'pipeline': _with_loader(pipeline, load)}
+
+
+def _with_loader(steps: list, load: dict) -> list:  # type: ignore[type-arg]
+    loaders = ('Annotations', 'LoadPolygons', 'LoadSegLabels')
+    if any(str(step['type']).endswith(loaders) for step in steps):
+        return steps
+    return [steps[0], load, *steps[1:]]
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    leave(run_tool(main))

@@ -4,11 +4,10 @@ Exit codes: 0 nothing fatal, 2 wrong command, configuration or path, 3 something
 """
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 from isda_suite.engine.arguments import add_config, add_config_options
-from isda_suite.engine.exit_codes import run_tool
+from isda_suite.engine.exit_codes import leave, run_tool
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -88,4 +87,4 @@ def _data_sets(cfg: 'Config', splits: list[str]) -> list[tuple[str, dict[str, ob
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    leave(run_tool(main))

@@ -7,10 +7,9 @@ Example:
 """
 
 import argparse
-import sys
 
 from isda_suite.engine.arguments import add_trust_checkpoint
-from isda_suite.engine.exit_codes import run_tool
+from isda_suite.engine.exit_codes import leave, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -20,12 +19,13 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('src', metavar='SRC', help='checkpoint to read (.pth, .safetensors)')
     parser.add_argument('dst', metavar='DST', help='checkpoint to write (.pth)')
-    parser.add_argument('--method', required=True, help='method whose name tables to use: isda')
+    parser.add_argument('--method', required=True, help='defvistr, isda or isdnet')
     parser.add_argument(
         '--style',
         default='auto',
         help='naming style of SRC: auto, or for isda one of isda, mmdet2-deformable-detr, '
-        'mmdet3-deformable-detr (default: auto)',
+        'mmdet3-deformable-detr; for defvistr one of defvistr, vistr, detr, deformable-detr '
+        '(default: auto)',
     )
     parser.add_argument('--config', help='config to compare names and shapes with')
     parser.add_argument(
@@ -67,4 +67,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    leave(run_tool(main))

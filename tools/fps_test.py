@@ -1,16 +1,16 @@
 #!/usr/bin/env python
-"""Measure the inference speed of a model on images of one size.
+"""Measure the inference speed of a model on images or clips of one size.
 
 The protocol says what is timed: `network` (no post-processing), `model` (with it), `end-to-end`
 (8-bit images in host memory to results in host memory), `full` (the same to label maps, of
-segmentors), or `paper` (as ISDNet's authors measured: 0.8 of the size, without arg-max).
+segmentors), or `paper` (as ISDNet's authors measured: 0.8 of the size, without arg-max). A model of
+videos gets clips of the length that its configuration says; frames are counted, and clips.
 
 Example:
     python tools/fps_test.py configs/isda/isda_r50_3x_coco.py --height 800 --width 1333
 """
 
 import argparse
-import sys
 
 from isda_suite.engine.arguments import (
     add_config,
@@ -18,7 +18,7 @@ from isda_suite.engine.arguments import (
     add_device,
     add_trust_checkpoint,
 )
-from isda_suite.engine.exit_codes import run_tool
+from isda_suite.engine.exit_codes import leave, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', metavar='CKPT', nargs='?', help='default: random weights')
     parser.add_argument('--height', type=int, default=800, help='pixels (default: 800)')
     parser.add_argument('--width', type=int, default=1333, help='pixels (default: 1333)')
-    parser.add_argument('--batch-size', type=int, default=1, help='images a pass (default: 1)')
+    parser.add_argument('--batch-size', type=int, default=1, help='images or clips a pass (1)')
     parser.add_argument(
         '--protocol',
         choices=('network', 'model', 'end-to-end', 'full', 'paper'),
@@ -92,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    leave(run_tool(main))

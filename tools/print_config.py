@@ -5,10 +5,9 @@ written, without running anything.
 """
 
 import argparse
-import sys
 
 from isda_suite.engine.arguments import add_config, add_config_options
-from isda_suite.engine.exit_codes import run_tool
+from isda_suite.engine.exit_codes import leave, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    leave(run_tool(main))

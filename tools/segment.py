@@ -9,7 +9,6 @@ Example:
 """
 
 import argparse
-import sys
 
 from isda_suite.engine.arguments import (
     add_config,
@@ -17,7 +16,7 @@ from isda_suite.engine.arguments import (
     add_device,
     add_trust_checkpoint,
 )
-from isda_suite.engine.exit_codes import run_tool
+from isda_suite.engine.exit_codes import leave, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -107,4 +106,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    leave(run_tool(main))

@@ -5,7 +5,6 @@ Exit codes: 0 done, 2 wrong command, configuration or checkpoint, 3 wrong data, 
 
 import argparse
 import os
-import sys
 
 from isda_suite.engine.arguments import (
     add_config,
@@ -13,7 +12,7 @@ from isda_suite.engine.arguments import (
     add_launcher,
     add_trust_checkpoint,
 )
-from isda_suite.engine.exit_codes import run_tool
+from isda_suite.engine.exit_codes import leave, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,7 +28,7 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         metavar='WHAT',
         help='evaluate this instead of what the configuration says: segm bbox for instances, '
-        'mIoU mDice mFscore for semantic data',
+        'segm for videos, mIoU mDice mFscore for semantic data',
     )
     parser.add_argument('--out', metavar='FILE', help='write the predictions to a .json or .pkl')
     parser.add_argument(
@@ -80,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    leave(run_tool(main))

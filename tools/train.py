@@ -6,7 +6,6 @@ Exit codes: 0 done, 2 wrong command or configuration, 3 wrong data, 4 non-finite
 
 import argparse
 import os
-import sys
 
 from isda_suite.engine.arguments import (
     add_config,
@@ -14,7 +13,7 @@ from isda_suite.engine.arguments import (
     add_launcher,
     add_trust_checkpoint,
 )
-from isda_suite.engine.exit_codes import run_tool
+from isda_suite.engine.exit_codes import leave, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -83,4 +82,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    leave(run_tool(main))

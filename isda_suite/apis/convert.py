@@ -40,7 +40,8 @@ class ConversionOptions:
     Args:
         method: Name of a folder of ``isda_suite/methods`` with name tables.
         style: Style of the source, or ``auto`` to tell it from the names.
-        config: Config of the model the result is for; names and shapes are compared with it.
+        config: Config of the model the result is for; names and shapes are compared with it, and
+            methods that can, such as DefVisTR with another clip length, fit the weights to it.
         num_classes: Classes of that model; a class layer made for another number is left out.
         to_original: Convert from our names to those of the published code instead.
         unequal_copies: ``error``, or ``last`` to take the last of unequal shared copies.
@@ -96,9 +97,10 @@ def convert_checkpoint(
     dropped: list[str] = []
     if options.num_classes is not None:
         converted, dropped = drop_class_layer(converted, table, options.num_classes)
-    shapes = None if options.config is None else _shapes_of(options)
-    report = account_for(report.style, converted, report.unused + dropped, shapes)
-    _require_shapes(report.mismatched)
+    class_layer_kept = not dropped
+    converted, report = _fit(converted, report, tables, options)
+    report.unused += dropped
+    _require_shapes(report.mismatched, table)
     meta: dict[str, Any] = dict(
         method=options.method,
         converted_from=table.style,
@@ -107,7 +109,7 @@ def convert_checkpoint(
         isda_suite_version=isda_suite.__version__,
     )
     classes = class_names_of(checkpoint.get('meta') or {})
-    if classes and not dropped:
+    if classes and class_layer_kept:
         meta.update(dataset_meta=dict(classes=classes), CLASSES=classes)
     save_checkpoint_atomically({'meta': meta, 'state_dict': converted}, destination)
     return report
@@ -149,7 +151,8 @@ def _choose_table(
                 'of isda_suite can be exported'
             )
         return invert(tables.ORIGINAL)
-    if found is tables.OURS:
+    fits = hasattr(tables, 'fit_to_model') and options.config is not None
+    if found is tables.OURS and not fits:
         raise CheckpointError('the source has names of isda_suite already; load it as it is')
     if options.style not in (AUTO, found.style):
         raise CheckpointError(
@@ -158,21 +161,40 @@ def _choose_table(
     return found
 
 
-def _shapes_of(options: ConversionOptions) -> dict[str, tuple[int, ...]]:
+def _fit(
+    state: dict[str, Tensor],
+    report: ConversionReport,
+    tables: ModuleType,
+    options: ConversionOptions,
+) -> tuple[dict[str, Tensor], ConversionReport]:
+    """Compare renamed entries with the model of a config, after what the room does to fit them.
+
+    A room's ``fit_to_model(state, model)`` gives the entries to keep, the names it left out, and
+    notes on both.
+    """
+    if options.config is None:
+        return state, account_for(report.style, state, report.unused, None)
     from .model import build_model
 
-    assert options.config is not None
     with torch.device('meta'):  # shapes only: no memory, no initialisation
         model = build_model(options.config, options.num_classes)
-    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    left_out: list[str] = []
+    notes: list[str] = []
+    if hasattr(tables, 'fit_to_model'):
+        state, left_out, notes = tables.fit_to_model(state, model)
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    report = account_for(report.style, state, report.unused + left_out, shapes)
+    report.notes = notes
+    return state, report
 
 
-def _require_shapes(mismatched: list[ShapeMismatch]) -> None:
+def _require_shapes(mismatched: list[ShapeMismatch], table: NameTable) -> None:
     if not mismatched:
         return
     first = mismatched[0]
+    classes = (first.expected or (0,))[0] - table.extra_outputs
     hint = (
-        f'; for a model of {first.expected[0]} classes give --num-classes {first.expected[0]}, '
+        f'; for a model of {classes} classes give --num-classes {classes}, '
         'which leaves the class layer new'
         if first.is_class_layer()
         else ''

@@ -121,8 +121,9 @@ def _complete(
                 metric.pop('format_only')
     given = [other['ann_file'] for other in configured if other.get('ann_file')]
     if 'ann_file' in arguments_of(found) and not metric.get('ann_file'):
-        own = os.path.join(dataset.get('data_root') or '', dataset.get('ann_file') or '')
-        metric['ann_file'] = given[0] if given else own
+        from isda_suite.datasets.checks import annotation_path  # loads mmdet's data sets
+
+        metric['ann_file'] = given[0] if given else str(annotation_path(dataset))
     return metric
 
 

@@ -79,7 +79,7 @@ def optimise_for_inference(model: nn.Module, steps: InferenceSteps | None = None
         model.requires_grad_(False)
     changed: Any = model
     if steps.channels_last:
-        changed.to(memory_format=torch.channels_last)
+        _put_channels_last(model)
     if steps.compiled:
         name = 'class_logits' if hasattr(model, 'class_logits') else 'forward'
         setattr(changed, name, torch.compile(getattr(changed, name)))
@@ -91,3 +91,11 @@ def optimise_for_inference(model: nn.Module, steps: InferenceSteps | None = None
             precision = torch.autocast(device.type, _HALF_TYPES[half])
             setattr(changed, name, precision(getattr(changed, name)))
     return model
+
+
+def _put_channels_last(model: nn.Module) -> None:
+    """Store the weights of convolutions by pixel; those over time have a format of their own."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.dim() in formats:
+            tensor.data = tensor.data.contiguous(memory_format=formats[tensor.dim()])

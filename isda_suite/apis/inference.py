@@ -183,7 +183,7 @@ class ImagePipeline:
     """
 
     def __init__(self, cfg: Config) -> None:
-        steps = _test_pipeline(cfg)
+        steps = pipeline_of(cfg)
         kinds = [str(step['type']).rpartition('.')[2] for step in steps]
         rest = [
             step
@@ -216,7 +216,12 @@ class ImagePipeline:
             raise DataError(f'{path}: {cause}') from error
 
 
-def _test_pipeline(cfg: Config) -> list[dict[str, Any]]:
+def pipeline_of(cfg: Config) -> list[dict[str, Any]]:
+    """Return the steps of a config's test pipeline.
+
+    Raises:
+        ConfigError: if there are none.
+    """
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     if 'pipeline' not in dataset:
         dataset = innermost_dataset(dataset)

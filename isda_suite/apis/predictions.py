@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mmengine.dist import all_gather_object, is_main_process
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 
+from isda_suite.apis.video_tracks import is_of_video, merged_videos, video_record
 from isda_suite.checkpoint.atomic import write_atomically
 from isda_suite.metrics.mask_code import as_array, encode_mask
 
@@ -20,7 +23,9 @@ class PredictionFile(BaseMetric):
 
     The file holds a list with one entry for each image: ``img_id``, ``img_path``, ``size_hw``,
     and ``instances`` (a list of ``label``, ``score``, ``bbox`` as xyxy in pixels, and
-    ``segmentation`` as COCO RLE where there are masks) or ``sem_seg`` (COCO RLE by class).
+    ``segmentation`` as COCO RLE where there are masks) or ``sem_seg`` (COCO RLE by class). Of
+    videos the entry is ``video_id``, ``video_length``, ``size_hw`` and ``tracks`` (a list of
+    ``label``, ``score`` and ``segmentations``: COCO RLE or None for each frame).
 
     Args:
         path: Ends with ``.json`` or ``.pkl``.
@@ -31,10 +36,35 @@ class PredictionFile(BaseMetric):
     def __init__(self, path: str | Path) -> None:
         super().__init__(collect_device='cpu')
         self.path = Path(path)
+        self._open_videos: set[Any] = set()
+        self._has_videos = False
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep the predictions of one batch in plain form."""
-        self.results += [_plain(sample) for sample in data_samples]
+        for sample in data_samples:
+            if not is_of_video(sample):
+                self.results.append(_plain(sample))
+                continue
+            self._has_videos = True
+            record = video_record(sample)
+            if record is None:
+                self._open_videos.add(sample['video_id'])
+            else:
+                self._open_videos.discard(record['video_id'])
+                self.results.append(record)
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Write what all ranks have; of videos a rank may have any number.
+
+        Args:
+            size: Number of images.
+        """
+        if not any(all_gather_object(self._has_videos)):
+            return dict(super().evaluate(size))
+        parts = all_gather_object((list(self.results), self._open_videos))
+        self.results.clear()
+        self._open_videos = set()
+        return self.compute_metrics(merged_videos(parts)) if is_main_process() else {}
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """Write the file; there is nothing to compute."""
@@ -43,7 +73,8 @@ class PredictionFile(BaseMetric):
                 json.dump(results, file)
             else:
                 pickle.dump(results, file)
-        print(f'predictions of {len(results)} images are in {self.path}')
+        kind = 'videos' if self._has_videos else 'images'
+        print(f'predictions of {len(results)} {kind} are in {self.path}')
         return {}
 
 
@@ -80,7 +111,8 @@ class DrawPredictions(Hook):
     """Write a picture of each tested image with its predictions.
 
     Class maps stand beside the image and the labels, if they were loaded; everything else is drawn
-    by the visualizer of the run.
+    by the visualizer of the run. A video gets a folder with a picture of each frame, in which its
+    tracks keep their colours and numbers.
 
     Args:
         folder: Where the pictures go.
@@ -91,6 +123,7 @@ class DrawPredictions(Hook):
         self.folder = Path(folder)
         self.score_thr = score_thr
         self._used: set[str] = set()
+        self._frames: dict[Any, dict[int, str]] = {}
 
     def after_test_iter(
         self,
@@ -103,6 +136,9 @@ class DrawPredictions(Hook):
         from isda_suite.datasets.image_file import read_as_predicted
 
         for sample in outputs or []:
+            if is_of_video(sample):
+                self._draw_when_done(sample, runner.visualizer.dataset_meta)
+                continue
             image = np.ascontiguousarray(
                 read_as_predicted(sample.img_path, sample.ori_shape)[..., ::-1]
             )
@@ -111,6 +147,16 @@ class DrawPredictions(Hook):
                 _draw_class_maps(path, image, sample, runner.visualizer.dataset_meta)
             else:
                 self._draw_by_visualizer(path, image, sample, runner.visualizer)
+
+    def _draw_when_done(self, clip: Any, meta: dict[str, Any]) -> None:
+        """Note the frames of a clip; with the last one, draw them all."""
+        frames = self._frames.setdefault(clip.video_id, {})
+        for number, frame in zip(clip.clip_frames[: clip.num_valid], clip, strict=False):
+            frames[int(number)] = frame.img_path
+        if not clip.video_done:
+            return
+        del self._frames[clip.video_id]
+        _draw_tracks(self.folder, frames, clip, meta, self.score_thr)
 
     def _draw_by_visualizer(self, path: Path, image: Any, sample: Any, visualizer: Any) -> None:
         draw = visualizer.add_datasample
@@ -136,3 +182,28 @@ def _draw_class_maps(path: Path, image: Any, sample: Any, meta: dict[str, Any]) 
     classes = meta.get('classes') or [f'class {index}' for index in range(int(pred.max()) + 1)]
     palette = meta.get('palette')
     save_picture(path, draw_class_maps_side_by_side(image, gt, pred, classes, palette, name))
+
+
+def _draw_tracks(
+    folder: Path, frames: dict[int, str], video: Any, meta: dict[str, Any], score_thr: float
+) -> None:
+    from isda_suite.datasets.image_file import read_as_predicted
+    from isda_suite.visualization.pictures import save_picture
+    from isda_suite.visualization.tubes import TubeSlice, draw_tubes
+
+    tracks = video.pred_tracks
+    if 'masks' not in tracks:
+        print_log(f'video {video.video_id} has no masks to draw', 'current')
+        return
+    rows = zip(as_array(tracks.labels).tolist(), as_array(tracks.scores).tolist(), strict=True)
+    facts = list(rows)
+    ids = as_array(tracks.ids).tolist() if 'ids' in tracks else range(len(facts))
+    name = f'{video.video_id}_{Path(frames[min(frames)]).parent.name}'
+    for number, path in sorted(frames.items()):
+        slices = [
+            TubeSlice(identity, label, score, masks[number])
+            for identity, (label, score), masks in zip(ids, facts, tracks.masks, strict=True)
+        ]
+        image = read_as_predicted(path, video.ori_shape)[..., ::-1]
+        picture = draw_tubes(image, slices, meta.get('classes'), score_thr)
+        save_picture(folder / name / f'{number:05d}.jpg', picture)

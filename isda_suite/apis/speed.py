@@ -36,7 +36,7 @@ def measure_speed(
     device: str = 'auto',
     trust: bool = False,
 ) -> dict[str, Any]:
-    """Time a model's inference on images of noise.
+    """Time a model's inference on images of noise, or on clips of noise if it takes clips.
 
     Args:
         config: File, name of a shipped config, or the config itself.
@@ -47,7 +47,8 @@ def measure_speed(
         trust: Read a checkpoint that may run code.
 
     Returns:
-        Times, frames per second, memory, and the conditions, ready for JSON.
+        Times, frames per second (of a model of clips also clips per second and their length),
+        memory, and the conditions, ready for JSON.
 
     Raises:
         ConfigError: if the config, a setting or the device is wrong.
@@ -69,8 +70,9 @@ def measure_speed(
         settings=asdict(settings) | {'amp_dtype': settings.steps.amp_name(place)},
         protocol=PROTOCOLS[settings.protocol].timed,
         input_hw=list(step.input_hw),
+        clip_len=step.clip_len,
         parameters=sum(p.numel() for p in model.parameters()),
-        **_statistics(seconds, settings),
+        **_statistics(seconds, settings, step.clip_len),
         memory_mb=dict(
             process_before_model=before_mb,
             process_with_model=loaded_mb,
@@ -99,6 +101,10 @@ def describe(report: dict[str, Any]) -> str:
         if memory['gpu_peak'] is not None
         else f'{memory["process_peak"]:.0f} MB of the whole process'
     )
+    clips, speed = '', f'{report["fps"]:.2f} images per second'
+    if report['clip_len'] is not None:
+        clips = f'clips of {report["clip_len"]} frames, '
+        speed = f'{report["fps"]:.2f} frames, {report["clips_per_second"]:.3f} clips per second'
     seen = 'timed at' if settings['protocol'] == 'paper' else 'padded to'
     steps = [name for name in ('fused', 'channels_last', 'compiled') if settings[name]]
     weights = 'random weights' if report['checkpoint'] is None else report['checkpoint']
@@ -107,14 +113,14 @@ def describe(report: dict[str, Any]) -> str:
             f'{report["config"]} ({weights})',
             f'protocol  {settings["protocol"]}: {report["protocol"]}',
             f'input     {settings["height"]} x {settings["width"]}, {seen} {height} x {width}, '
-            f'batch {settings["batch_size"]}, precision {settings["amp_dtype"] or "float32"}'
+            f'{clips}batch {settings["batch_size"]}, precision {settings["amp_dtype"] or "float32"}'
             f'{"".join(f", {step}" for step in steps)}',
             f'device    {environment["device"]}, {environment["threads"]} threads, '
             f'torch {environment["versions"]["torch"]}',
             f'time      median {times["median"]:.1f} ms per batch, p10 {times["p10"]:.1f}, '
             f'p90 {times["p90"]:.1f}, p99 {times["p99"]:.1f} ({settings["iters"]} passes after '
             f'{settings["warmup"]} for warm-up)',
-            f'speed     {report["fps"]:.2f} images per second',
+            f'speed     {speed}',
             f'memory    peak {peak}',
         ]
     )
@@ -153,10 +159,18 @@ def _gpu_peaks(device: torch.device) -> dict[str, float | None]:
     )
 
 
-def _statistics(seconds: Sequence[float], settings: SpeedSettings) -> dict[str, Any]:
+def _statistics(
+    seconds: Sequence[float], settings: SpeedSettings, clip_len: int | None
+) -> dict[str, Any]:
     milliseconds = 1000 * np.asarray(seconds)
     p10, median, p90, p99 = np.percentile(milliseconds, [10, 50, 90, 99])
     typical = milliseconds.mean() if PROTOCOLS[settings.protocol].fps_of_mean else median
+    passes = float(1000 * settings.batch_size / typical)
+    speed = (
+        dict(fps=passes)
+        if clip_len is None
+        else dict(fps=clip_len * passes, clips_per_second=passes)
+    )
     return dict(
         time_ms=dict(
             median=float(median),
@@ -167,7 +181,7 @@ def _statistics(seconds: Sequence[float], settings: SpeedSettings) -> dict[str, 
             min=float(milliseconds.min()),
             max=float(milliseconds.max()),
         ),
-        fps=float(1000 * settings.batch_size / typical),
+        **speed,
     )
 
 

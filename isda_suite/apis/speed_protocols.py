@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from isda_suite.compat.warning_filters import quiet_imports
 from isda_suite.engine.errors import ConfigError
 
+from .clip_pipeline import clip_length, describe_clip
+from .clips import Clip
 from .fast_inference import InferenceSteps
 
 Size = tuple[int, int]
@@ -63,7 +65,8 @@ class SpeedSettings:
     Args:
         height: Height of the images in pixels, before the padding of the data preprocessor.
         width: Their width.
-        batch_size: Images per pass; 1 for the protocol ``paper``.
+        batch_size: Images per pass, or clips of a video model, which says itself how many frames
+            they have; 1 for the protocol ``paper``.
         protocol: One of :data:`PROTOCOLS`; ``full`` and ``paper`` are for segmentors.
         amp_dtype: As in :class:`.fast_inference.InferenceSteps`.
         compiled: As there.
@@ -124,10 +127,12 @@ class Step(NamedTuple):
     Attributes:
         run: One pass.
         input_hw: Height and width that the network sees.
+        clip_len: Frames of a clip; ``None`` for a model of images.
     """
 
     run: Callable[[], Any]
     input_hw: Size
+    clip_len: int | None = None
 
 
 def prepare_step(model: nn.Module, settings: SpeedSettings) -> Step:
@@ -147,7 +152,7 @@ def prepare_step(model: nn.Module, settings: SpeedSettings) -> Step:
         )
     if settings.protocol == 'paper':
         return _paper_step(model, settings)
-    return _image_step(model, settings)
+    return _whole_step(model, settings)
 
 
 def _paper_step(model: Any, settings: SpeedSettings) -> Step:
@@ -162,12 +167,13 @@ def _paper_step(model: Any, settings: SpeedSettings) -> Step:
     return Step(lambda: model.encode_decode(inputs, [meta]), input_hw)
 
 
-def _image_step(model: Any, settings: SpeedSettings) -> Step:
-    images = _images(settings)
+def _whole_step(model: Any, settings: SpeedSettings) -> Step:
+    clip_len = clip_length(model)
+    images = _images(settings, clip_len)
     preprocess = model.data_preprocessor
 
     def prepare() -> tuple[Tensor, Any]:
-        samples = [_sample(model, settings.height, settings.width) for _ in images]
+        samples = [_sample(model, settings.height, settings.width, clip_len) for _ in images]
         batch = preprocess(dict(inputs=list(images), data_samples=samples), False)
         return batch['inputs'], batch['data_samples']
 
@@ -182,20 +188,23 @@ def _image_step(model: Any, settings: SpeedSettings) -> Step:
         'end-to-end': lambda: [result.cpu() for result in from_host()],
         'full': lambda: [result.pred_sem_seg.data.cpu() for result in from_host()],
     }
-    return Step(steps[settings.protocol], (inputs.shape[-2], inputs.shape[-1]))
+    run = steps[settings.protocol]
+    return Step(run, (inputs.shape[-2], inputs.shape[-1]), clip_len)
 
 
-def _images(settings: SpeedSettings) -> list[Tensor]:
+def _images(settings: SpeedSettings, clip_len: int | None) -> list[Tensor]:
+    """Make noise: (3, H, W) each, or (T, 3, H, W)."""
     generator = torch.Generator().manual_seed(settings.seed)
-    shape = (3, settings.height, settings.width)
+    frames = () if clip_len is None else (clip_len,)
+    shape = (*frames, 3, settings.height, settings.width)
     return [
         torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
         for _ in range(settings.batch_size)
     ]
 
 
-def _sample(model: Any, height: int, width: int) -> Any:
-    """Make the data sample of an image that no pipeline has resized."""
+def _sample(model: Any, height: int, width: int, clip_len: int | None) -> Any:
+    """Make the data sample of an image, or of a video of one clip, that no pipeline has resized."""
     meta = dict(
         img_shape=(height, width),
         ori_shape=(height, width),
@@ -209,4 +218,10 @@ def _sample(model: Any, height: int, width: int) -> Any:
             from mmseg.structures import SegDataSample as Sample
         else:
             from mmdet.structures import DetDataSample as Sample
-    return Sample(metainfo=meta)
+            from mmdet.structures import TrackDataSample
+    if clip_len is None:
+        return Sample(metainfo=meta)
+    whole = Clip([None] * clip_len, list(range(clip_len)), clip_len, is_last=True)
+    clip = TrackDataSample(metainfo=meta | describe_clip(whole) | dict(video_id=0))
+    clip.video_data_samples = [Sample(metainfo=meta) for _ in range(clip_len)]
+    return clip

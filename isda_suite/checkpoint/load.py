@@ -158,6 +158,9 @@ def require_fit(
 ) -> None:
     """Refuse a checkpoint that does not fit; list in the log what a loose load leaves out.
 
+    A model may say more about shapes that differ: ``explain_mismatches(mismatched) -> str``; and
+    how many outputs its class layer has beside the classes: ``extra_class_outputs``.
+
     Args:
         report: From :func:`compare` or :func:`load_into`.
         model: The model it is for.
@@ -168,14 +171,17 @@ def require_fit(
         CheckpointError: as for :func:`load_into`.
     """
     naming = _compare_classes(report.classes, classes)
+    explain = getattr(_unwrap(model), 'explain_mismatches', None)
+    special = explain(report.mismatched) if explain and report.mismatched else ''
     if strict and (naming or not report.complete):
-        hint = _explain_class_layers(report.mismatched)
+        hint = _explain_class_layers(report.mismatched, _unwrap(model))
         shared = [*report.matched, *(m.name for m in report.mismatched)]
         lengths = explain_lengths(shared, report.missing, report.unexpected)
-        raise CheckpointError('\n'.join(s for s in (f'{report}', hint, lengths, naming) if s))
+        reasons = (f'{report}', hint, lengths, special, naming)
+        raise CheckpointError('\n'.join(reason for reason in reasons if reason))
     _require_half(_unwrap(model), report)
     if naming or not report.complete:
-        print_log('\n'.join(s for s in (f'{report}', naming) if s), logger='current')
+        print_log('\n'.join(s for s in (f'{report}', special, naming) if s), logger='current')
 
 
 def state_dict_of(checkpoint: Mapping[str, Any], name: str) -> dict[str, Tensor]:
@@ -281,16 +287,17 @@ def _require_half(target: nn.Module, report: LoadReport) -> None:
         )
 
 
-def _explain_class_layers(mismatched: list[ShapeMismatch]) -> str:
+def _explain_class_layers(mismatched: list[ShapeMismatch], model: nn.Module) -> str:
     layers = [m for m in mismatched if m.is_class_layer()]
     if not layers:
         return ''
     found, expected = layers[0].found[0], layers[0].expected[0]
+    extra = getattr(model, 'extra_class_outputs', 0)
     return (
         f'the class layer {layers[0].name} has {found} outputs in the checkpoint and {expected} in '
         f'the model: set num_classes in the config to fit the checkpoint, or fine-tune with '
         'load_from, which leaves that layer new, or drop it with '
-        f'tools/convert_checkpoint.py --num-classes {expected}'
+        f'tools/convert_checkpoint.py --num-classes {expected - extra}'
     )
 
 

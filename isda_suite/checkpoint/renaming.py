@@ -1,8 +1,7 @@
 """Rename the entries of a checkpoint by a table, and account for every one of them.
 
-A room states only a :class:`NameTable`; everything here is the same for all methods. A table is an
-ordered list of rules, the first whose pattern fits the whole name decides. Tables whose rules are
-plain (literals and groups) also run backwards, for export to the original names.
+A room states only a :class:`NameTable`: ordered rules, the first whose pattern fits the whole name
+decides. Tables of plain rules (literals and groups) also run backwards, for export.
 """
 
 import re
@@ -53,8 +52,9 @@ class NameTable:
             it is broken; taking the last copy is then no way out.
         aliases: From names of this style to second names of the same tensors, written on export;
             rules without a target drop them on import.
-        only_ours: Patterns of *target* names without a place in this style, dropped on export.
         class_layer: Pattern of *target* names whose first axis counts classes.
+        extra_outputs: What that axis counts beside the classes, e.g. 1 for a background.
+        not_exported: Patterns of *target* names this style lacks; export drops them.
     """
 
     style: str
@@ -65,8 +65,9 @@ class NameTable:
     refused: Mapping[str, str] = field(default_factory=dict)
     unequal_means: str | None = None
     aliases: tuple[Rule, ...] = ()
-    only_ours: tuple[str, ...] = ()
     class_layer: str | None = None
+    extra_outputs: int = 0
+    not_exported: tuple[str, ...] = ()
 
     def fits(self, names: Iterable[str]) -> bool:
         """Tell whether names look like this style."""
@@ -88,6 +89,7 @@ class ConversionReport:
         new: Target names that got none; ``None`` if the target's names are not known.
         unused: Source names the table drops.
         mismatched: Target names whose tensor has another shape; they count as filled.
+        notes: What was changed beside the names, in sentences.
     """
 
     style: str
@@ -95,6 +97,7 @@ class ConversionReport:
     new: list[str] | None
     unused: list[str]
     mismatched: list[ShapeMismatch] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         """Write the counts with groups of names."""
@@ -108,6 +111,7 @@ class ConversionReport:
         if self.mismatched:
             shapes = [f'{m.name} {m.found} -> {m.expected}' for m in self.mismatched]
             lines.append(f'shape  {len(shapes)}: {first_names(shapes)}')
+        lines += [f'note   {note}' for note in self.notes]
         return '\n'.join(lines)
 
 
@@ -202,8 +206,9 @@ def drop_class_layer(
         raise ValueError(f'num_classes must be at least 1, got {num_classes}')
     if table.class_layer is None:
         raise ValueError(f'the style {table.style!r} names no class layer')
-    pattern = re.compile(table.class_layer)
-    dropped = [k for k, v in state.items() if pattern.fullmatch(k) and v.shape[0] != num_classes]
+    outputs = num_classes + table.extra_outputs
+    layer = [name for name in state if re.fullmatch(table.class_layer, name)]
+    dropped = [name for name in layer if state[name].shape[0] != outputs]
     return {k: v for k, v in state.items() if k not in set(dropped)}, dropped
 
 
@@ -211,8 +216,7 @@ def invert(table: NameTable) -> NameTable:
     """Build the table that leads back to the source names; dropped entries stay dropped.
 
     Args:
-        table: A table of plain rules: literal text, escaped dots and unnested groups, each group
-            used once in the target.
+        table: Plain rules: literal text, escaped dots, unnested groups used once in the target.
 
     Returns:
         The inverse table, without marks.
@@ -220,9 +224,9 @@ def invert(table: NameTable) -> NameTable:
     Raises:
         ValueError: if a rule has no inverse.
     """
-    dropped = tuple(Rule(pattern, None) for pattern in table.only_ours)
-    rules = tuple(_invert(rule) for rule in table.rules if rule.target is not None)
-    return NameTable(style=table.style, rules=dropped + rules, marks=())
+    rules = [Rule(pattern, None) for pattern in table.not_exported]
+    rules += [_invert(rule) for rule in table.rules if rule.target is not None]
+    return NameTable(style=table.style, rules=tuple(rules), marks=())
 
 
 def _apply(name: str, rules: Sequence[Rule]) -> tuple[Rule | None, str | None]:

@@ -4,8 +4,10 @@ from .coco_instance import CocoInstanceDataset
 from .deepglobe import DeepGlobeDataset
 from .errors import DataError
 from .inria_aerial import InriaAerialDataset
+from .samplers import VideoSampler
 from .semantic import SemanticDataset
 from .youtube_vis import YouTubeVISInstanceDataset
+from .youtube_vis_clips import YouTubeVISClipDataset
 
 __all__ = [
     'CocoInstanceDataset',
@@ -13,5 +15,7 @@ __all__ = [
     'DeepGlobeDataset',
     'InriaAerialDataset',
     'SemanticDataset',
+    'VideoSampler',
+    'YouTubeVISClipDataset',
     'YouTubeVISInstanceDataset',
 ]

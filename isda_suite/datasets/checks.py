@@ -10,15 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .annotation_file import read_annotation_file
 from .coco_checks import Expectation, check_coco
 from .coco_entries import read_entries
-from .coco_file import category_problems, class_names, read_coco
+from .coco_file import category_problems, class_names
 from .errors import DataError
 from .image_checks import check_images, frame_place
 from .image_file import missing_image
 from .report import Report
 from .segmentation_checks import check_segmentation
 from .youtube_vis_file import frames_of
+from .youtube_vis_names import find_annotation_file
 
 _NUM_PROBED_IMAGES = 50
 DataConfig = dict[str, Any]
@@ -190,18 +192,32 @@ def check_annotations(dataset_cfg: DataConfig) -> list[Report]:
     return reports
 
 
+def annotation_path(dataset_cfg: DataConfig) -> Path:
+    """Return where the annotation file of a data set is, by its configuration alone.
+
+    Args:
+        dataset_cfg: Configuration of a data set with ``ann_file``; that of a video data set may
+            have another official name of its split.
+    """
+    root, name = str(dataset_cfg.get('data_root') or ''), str(dataset_cfg.get('ann_file') or '')
+    if 'YouTubeVIS' in str(dataset_cfg.get('type')):
+        name = find_annotation_file(root, name)
+    return Path(os.path.join(root, name))
+
+
 def category_names(ann_file: str | Path) -> list[str]:
-    """Return the classes a COCO annotation file has when a config names none.
+    """Return the classes a COCO or YouTube-VIS file has when a config names none.
 
     Args:
         ann_file: The file.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        DataError: if it is not a COCO json or a category has no id or name.
+        DataError: if it is no such json, or a category has no id or name.
     """
     keep_nothing = {'annotations': lambda annotation: None}
-    categories = read_coco(ann_file, keep_nothing)['categories']
+    content = read_annotation_file(ann_file, 'COCO or YouTube-VIS', ('categories',), keep_nothing)
+    categories = content['categories']
     problems = category_problems(categories, None)
     if problems:
         raise DataError('\n'.join([f'{ann_file}: classes do not fit', *problems[:5]]))

@@ -59,10 +59,16 @@ def frame_place(image: Record) -> str:
 
 
 def _images_of(dataset: Any) -> Iterator[Record]:
-    """Yield the record of every image, or of every frame of every video."""
+    """Yield the record of every image, or of every frame of every video, once."""
+    frames = set()
     for index in range(len(dataset)):
         record = dataset.get_data_info(index)
         for image in record.get('images', [record]):
+            place = (image.get('video_id'), image.get('frame_id'))
+            if place in frames:  # clips of a video share frames
+                continue
+            if None not in place:
+                frames.add(place)
             # Without the masks: all records wait in the pool at once.
             yield {key: value for key, value in image.items() if key != 'instances'}
 

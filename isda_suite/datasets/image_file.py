@@ -39,15 +39,31 @@ def fault_of_content(content: bytes, error: Exception | None = None) -> str:
     for sign, limit in _TOO_LARGE.items():
         if sign in str(error):
             return f'its header tells of more pixels than {limit}: cut it into tiles'
-    if not content:
-        return 'the file is empty (0 bytes)'
-    if content[:64].lstrip().lower().startswith(_TEXT_STARTS):
-        start = content[:40].decode('ascii', 'replace')
-        return f'it holds text, not an image ({start!r}): a failed download?'
+    fault = fault_of_start(content, 'an image')
+    if fault is not None:
+        return fault
     bands = tiff_bands(content)
     if bands is not None and bands > MAX_BANDS:
         return too_many_bands(bands)
     return f'its {len(content)} bytes cannot be decoded: cut off, or no image'
+
+
+def fault_of_start(content: bytes, wanted: str) -> str | None:
+    """Say what is wrong with a file that starts like nothing that could be decoded.
+
+    Args:
+        content: At least its first 64 bytes, if it has them.
+        wanted: What it should be, with its article.
+
+    Returns:
+        The fault; ``None`` if the start tells of none.
+    """
+    if not content:
+        return 'the file is empty (0 bytes)'
+    if content[:64].lstrip().lower().startswith(_TEXT_STARTS):
+        start = content[:40].decode('ascii', 'replace')
+        return f'it holds text, not {wanted} ({start!r}): a failed download?'
+    return None
 
 
 def too_many_bands(bands: int) -> str:

@@ -6,25 +6,19 @@ images changes none of the others.
 """
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from .scene import Array, Scene, SceneStatistics
+from .sample_folder import is_written, new_folder, progress_bar, write_image
+from .scene import Scene, SceneStatistics
 from .scene_rendering import Rendered, random_scene, render
 
 #: Raise when the same arguments give other bytes than before.
 SAMPLE_VERSION = 1
-STAMP_NAME = 'sample_version.json'
 _SPLITS = ('train', 'val')
-_JPEG_QUALITY = 92
 #: Files of a split, and whether there is one an image.
 _FILES = {
     'coco': {'{split}/*.jpg': True, 'annotations/instances_{split}.json': False},
@@ -102,58 +96,20 @@ def _write_sample(
         'images': counts,
         'statistics': json.loads(json.dumps(asdict(stats))),
     }
-    if _is_written(root, stamp):
+    files = {
+        pattern.format(split=split): count if many else 1
+        for split, count in counts.items()
+        for pattern, many in _FILES[kind].items()
+    }
+    if is_written(root, stamp, files):
         return root
     write_split = {'coco': _write_split, 'semantic': _write_semantic_split}[kind]
-    with _replaced_folder(root) as folder:
-        bar = _progress_bar(sum(counts.values()), progress)
+    with new_folder(root, stamp) as folder:
+        bar = progress_bar(sum(counts.values()), 'img', progress)
         for split, count in counts.items():
             write_split(folder, split, count, seed, stats, bar)
         bar.close()
-        (folder / STAMP_NAME).write_text(json.dumps(stamp, indent=1) + '\n')
     return root
-
-
-def _progress_bar(total: int, progress: bool) -> Any:
-    from tqdm import tqdm
-
-    return tqdm(total=total, desc='writing the sample data set', unit='img', disable=not progress)
-
-
-def _is_written(root: Path, stamp: dict[str, Any]) -> bool:
-    path = root / STAMP_NAME
-    if not path.is_file():
-        return False
-    try:
-        same = json.loads(path.read_text()) == stamp
-    except ValueError:
-        return False
-    return same and all(
-        len(list(root.glob(pattern.format(split=split)))) == (count if many else 1)
-        for split, count in stamp['images'].items()
-        for pattern, many in _FILES[stamp['format']].items()
-    )
-
-
-@contextmanager
-def _replaced_folder(root: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes ``root`` when the block ends well."""
-    if root.exists() and not (root / STAMP_NAME).is_file() and any(root.iterdir()):
-        raise FileExistsError(
-            f'{root} is not empty and was not written by the sample generator '
-            f'(no {STAMP_NAME} in it): choose another folder or remove it'
-        )
-    root.parent.mkdir(parents=True, exist_ok=True)
-    folder = root.with_name(f'.{root.name}.tmp-{os.getpid()}')
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    try:
-        yield folder
-        if root.exists():
-            shutil.rmtree(root)
-        folder.rename(root)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_split(
@@ -175,7 +131,7 @@ def _write_split(
         for annotation in coco_annotations(scene, drawn):
             annotation |= {'id': len(annotations) + 1, 'image_id': image_id}
             annotations.append(annotation)
-        _write_image(root / split / name, drawn.image)
+        write_image(root / split / name, drawn.image)
         bar.update()
     content = {
         'info': {'description': f'isda_suite sample, {split}, seed {seed}', 'version': '1'},
@@ -207,8 +163,8 @@ def _write_semantic_split(
         label = np.zeros(scene.size_hw, np.uint8)
         for item, mask in zip(scene.objects, drawn.masks, strict=True):
             label[mask] = item.label + 1
-        _write_image(root / 'images' / split / f'{index:06d}.jpg', drawn.image)
-        _write_image(root / 'labels' / split / f'{index:06d}.png', label)
+        write_image(root / 'images' / split / f'{index:06d}.jpg', drawn.image)
+        write_image(root / 'labels' / split / f'{index:06d}.png', label)
         bar.update()
 
 
@@ -234,10 +190,3 @@ def coco_annotations(scene: Scene, drawn: Rendered) -> list[dict[str, Any]]:
             }
         )
     return annotations
-
-
-def _write_image(path: Path, image: Array) -> None:
-    done, data = cv2.imencode(path.suffix, image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    if not done:
-        raise OSError(f'OpenCV could not encode {path.name}')
-    path.write_bytes(data.tobytes())

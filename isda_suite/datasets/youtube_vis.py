@@ -17,6 +17,7 @@ from .coco_file import Verdict, class_names, labels_by_name, with_box_and_area
 from .report import Report
 from .youtube_vis_checks import check_youtube_vis
 from .youtube_vis_file import annotation_in_frame, frames_of, judge_frame, read_youtube_vis
+from .youtube_vis_names import find_annotation_file, other_names
 
 
 @DATASETS.register_module()
@@ -37,6 +38,9 @@ class YouTubeVISInstanceDataset(BaseVideoDataset):
       ``min_size``: those with a shorter side); mmdet takes the frames without objects out of the
       videos.
 
+    An ``ann_file`` of an official name that is not there is looked for under the names that other
+    releases give it (:mod:`isda_suite.datasets.youtube_vis_names`).
+
     ``instance_id`` is the annotation's id. In test mode ``metainfo['ann_file']`` tells the metric
     where the ground truth is.
 
@@ -54,6 +58,11 @@ class YouTubeVISInstanceDataset(BaseVideoDataset):
 
     #: Classes come from the config or the json.
     METAINFO: ClassVar[dict[str, Any]] = {}
+    ann_file: str
+    #: What ``--eval`` can be, and the metric that answers.
+    evaluators: ClassVar[dict[str, dict[str, Any]]] = {
+        'segm': {'type': 'isda_suite.YouTubeVISMetric', 'metric': 'segm'}
+    }
 
     def __init__(
         self, *args: Any, allow_outside: bool = False, bad_images: str = 'stop', **kwargs: Any
@@ -61,6 +70,24 @@ class YouTubeVISInstanceDataset(BaseVideoDataset):
         self.allow_outside = allow_outside
         self.bad_images = BadImages(bad_images, 'videos')
         super().__init__(*args, **kwargs)
+
+    def _join_prefix(self) -> None:
+        root, name = str(self.data_root or ''), str(self.ann_file)
+        self.ann_file = find_annotation_file(root, name)
+        others = other_names(name)
+        # Said when the file is read: a model is also built, with the classes of its checkpoint,
+        # where the data are not.
+        self._missing = ''
+        if others and '://' not in root and not os.path.isfile(os.path.join(root, self.ann_file)):
+            self._missing = (
+                f'no annotation file {os.path.join(root, name)} (seen from {os.getcwd()}), nor, in '
+                f'{root or "that folder"}, {", ".join(others)}: check data_root and ann_file'
+            )
+        super()._join_prefix()
+
+    def _require_file(self) -> None:
+        if self._missing:
+            raise FileNotFoundError(self._missing)
 
     def expectation(self) -> Expectation:
         """Return what this data set wants of its annotation file."""
@@ -79,12 +106,14 @@ class YouTubeVISInstanceDataset(BaseVideoDataset):
 
     def check(self) -> tuple[Json, Report]:
         """Read the annotation file and check it."""
+        self._require_file()
         return check_file(
             self.expectation(), self.backend_args, read_youtube_vis, check_youtube_vis
         )
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read and check the annotation file; return one record a video."""
+        self._require_file()
         content = read_checked(
             self.expectation(), self.backend_args, read_youtube_vis, check_youtube_vis
         )

@@ -65,16 +65,16 @@ def _classes_of(dataset: Any, scope: str | None) -> list[str]:
     # What ends with .txt lists names of images.
     if str(dataset.get('ann_file') or '.txt').endswith('.txt'):
         return _classes_of_type(dataset.get('type'), scope)
-    path = Path(dataset.get('data_root') or '') / dataset['ann_file']
+    # The reader of annotations, so that a damaged file gets its message.
+    from isda_suite.datasets.checks import annotation_path, category_names
+
+    path = annotation_path(dataset)
     if not path.is_file():
         raise ConfigError(
             f"num_classes='from_data' of the model needs the annotation file {path}, which does "
             f'not exist (working directory {Path.cwd()}): set data_root, or write the number of '
             'classes instead'
         )
-    # The reader of annotations, so that a damaged file gets its message.
-    from isda_suite.datasets.checks import category_names
-
     return category_names(path)
 
 

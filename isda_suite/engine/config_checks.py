@@ -170,12 +170,21 @@ def _data_paths(dataset: Any, place: str) -> Iterator[tuple[str, str]]:
         yield f'{place}.data_root', root
         return
     if dataset.get('ann_file'):
-        yield f'{place}.ann_file', _below(root, dataset['ann_file'])
+        yield f'{place}.ann_file', _annotation_file(dataset)
     prefix = dataset.get('data_prefix') or {}
     parts = {'': prefix} if isinstance(prefix, str) else prefix
     for key, value in parts.items():
         if isinstance(value, str) and value:
             yield f'{place}.data_prefix.{key}'.rstrip('.'), _below(root, value)
+
+
+def _annotation_file(dataset: Any) -> str:
+    if '://' in dataset['ann_file']:
+        return str(dataset['ann_file'])
+    # Loads the readers of annotations, which only a configuration with data needs.
+    from isda_suite.datasets.checks import annotation_path
+
+    return str(annotation_path(dataset))
 
 
 def _below(root: str, path: str) -> str:

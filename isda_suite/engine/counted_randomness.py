@@ -10,6 +10,7 @@ number of workers.
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,24 +33,18 @@ def seed_everything(*address: int) -> None:
         torch.cuda.manual_seed_all(int(words[2]))
 
 
-class PositionedIndex(int):
+@dataclass(frozen=True)
+class PositionedIndex:
     """An index into a data set that knows the position of its sample in the run's stream.
 
-    Attributes:
+    Args:
+        index: What the sampler gave: a number, or a video and a frame for mmdet's
+            ``TrackImgSampler``.
         position: Samples of all ranks that come before it in the stream.
     """
 
+    index: Any
     position: int
-
-    def __new__(cls, index: int, position: int) -> 'PositionedIndex':
-        """Make an index."""
-        made = super().__new__(cls, index)
-        made.position = position
-        return made
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Survive the way to a worker process."""
-        return PositionedIndex, (int(self), self.position)
 
 
 class PositionedBatches:
@@ -119,14 +114,14 @@ class CountedDataset:
         """Return the number of samples."""
         return len(self.inner)
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: Any) -> Any:
         """Load a sample after seeding for its position, and put the generators back."""
         if not isinstance(index, PositionedIndex):
             return self.inner[index]
         before = random.getstate(), np.random.get_state(), torch.get_rng_state()
         seed_everything(self.counted_seed, _SAMPLE, index.position)
         try:
-            return self.inner[int(index)]
+            return self.inner[index.index]
         finally:
             # In the main process (no workers) the draws of the training step go on undisturbed.
             random.setstate(before[0])

@@ -4,12 +4,17 @@ Nothing heavy is imported here: a tool calls :func:`run_tool` before it knows wh
 stack at all.
 """
 
+import atexit
 import contextlib
+import gc
+import io
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 DONE = 0
 FAILED = 1
@@ -30,6 +35,8 @@ _CODES: tuple[tuple[str, str, int], ...] = (
     ('isda_suite.ops.errors', 'OpsLibraryError', WRONG_COMMAND),
     ('isda_suite.datasets.errors', 'DataError', WRONG_DATA),
 )
+# Whether this process was a rank in a tool that has ended; the group itself may be gone.
+_was_rank = False
 _WRONG_PATHS = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 
 
@@ -78,7 +85,7 @@ def run_tool(main: Callable[[], int | None]) -> int:
         main: The tool; what it returns is the exit code, None means 0.
 
     Returns:
-        The exit code, to be given to ``sys.exit``.
+        The exit code, to be given to :func:`leave`.
     """
     # Idle threads of OpenMP spin by default. Where the cores have other work too, each of the many
     # short parallel sections then waits for a thread that waits for its core: a training step of
@@ -92,18 +99,69 @@ def run_tool(main: Callable[[], int | None]) -> int:
     except (Exception, KeyboardInterrupt) as error:
         code = exit_code(error)
         _report(error, code)
+    _note_group()
     if code != DONE:
         _leave_code(code)
     return code
 
 
-def _leave_group() -> None:
-    """Leave the other ranks: communication threads that outlive Python can abort the process."""
+def leave(code: int) -> NoReturn:
+    """End the process; the last thing a tool does, outside of any ``try``.
+
+    A process that was never a rank of a distributed run ends with ``sys.exit``. In a rank, native
+    threads (of gloo, of the gradients' reduction, of autograd) may still be at work when Python
+    takes its interpreter apart. One that then asks for the interpreter's lock is unwound through
+    code that allows no exception, and the process dies of SIGABRT ("terminate called without an
+    active exception"), though it has done its work. So a
+    rank does what Python would do for the tool (threads joined, the functions of ``atexit``, files
+    flushed) and leaves without taking the interpreter apart.
+
+    Args:
+        code: What :func:`run_tool` returned.
+    """
+    if not _was_rank:
+        sys.exit(code)
+    try:
+        # Joins the threads that are no daemons and ends pools of threads, as Python's own end.
+        getattr(threading, '_shutdown', lambda: None)()
+        # Among others: multiprocessing ends workers and removes temporary files; logging flushes.
+        atexit._run_exitfuncs()
+    except BaseException as error:
+        traceback.print_exception(error)
+    finally:
+        _flush_files()
+        os._exit(code)
+
+
+def _flush_files() -> None:
+    """Flush every open file: none will be closed by the end of its object."""
+    files = [item for item in gc.get_objects() if issubclass(type(item), io.IOBase)]
+    for file in [*files, sys.stdout, sys.stderr]:
+        with contextlib.suppress(Exception):
+            file.flush()
+
+
+def _group() -> Any:
+    """Return ``torch.distributed`` if this process is a rank."""
     distributed = sys.modules.get('torch.distributed')
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        return None
+    return distributed
+
+
+def _note_group() -> None:
+    global _was_rank
+    _was_rank = _was_rank or _group() is not None
+
+
+def _leave_group() -> None:
+    """Leave the other ranks, whose connections would fail if this one just went."""
+    distributed = _group()
+    if distributed is None:
         return
+    _note_group()
     if distributed.get_backend() == 'gloo':
-        # Its threads also fail on a connection that another rank has closed, so all leave together.
+        # Its threads fail on a connection that another rank has closed, so all leave together.
         # NCCL has no such threads, and would abort a rank that waits here for too long. This rank
         # has done its work: what became of the others is theirs to report.
         with contextlib.suppress(RuntimeError):

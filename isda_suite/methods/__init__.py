@@ -1,5 +1,5 @@
 """The methods, one room each; importing this package registers them all."""
 
-from isda_suite.methods import idip, isda, isdnet
+from isda_suite.methods import defvistr, idip, isda, isdnet
 
-__all__ = ['idip', 'isda', 'isdnet']
+__all__ = ['defvistr', 'idip', 'isda', 'isdnet']

@@ -1,7 +1,6 @@
 """COCO AP that works without boxes, by COCO's own limits, and never answers with nothing."""
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from mmengine.logging import MMLogger
 
 from isda_suite.registry import METRICS
 
+from .class_table import class_table
 from .coco_detections import coco_results, kinds_of, record_of
 from .coco_evaluation import (
     Evaluation,
@@ -190,7 +190,7 @@ class CocoMetric(MmdetCocoMetric):
         values = average_recalls(evaluation)
         if name != 'proposal':
             per_class = self._per_class(evaluation)
-            logger.info(f'{name} by class:\n{_table(per_class)}')
+            logger.info(f'{name} by class:\n{class_table(per_class)}')
             values = average_precisions(evaluation) | values
             if self.classwise:
                 values |= {f'{row}_mAP': column['mAP'] for row, column in per_class.items()}
@@ -213,17 +213,3 @@ class CocoMetric(MmdetCocoMetric):
             name: average_precisions(evaluation, evaluation.category_ids.index(category))
             for name, category in zip(self.dataset_meta['classes'], self.cat_ids, strict=True)
         }
-
-
-def _table(rows: dict[str, dict[str, float]]) -> str:
-    """Return values in percent as text columns; classes without ground truth are left out."""
-    known = {row: values for row, values in rows.items() if not math.isnan(values['mAP'])}
-    names = list(next(iter(rows.values())))
-    width = max(len('class'), *(len(row) for row in rows))
-    lines = ['  '.join([f'{"class":<{width}}', *(f'{name:>7}' for name in names)])]
-    for row, values in known.items():
-        cells = (f'{"-":>7}' if math.isnan(v) else f'{100 * v:>7.1f}' for v in values.values())
-        lines.append('  '.join([f'{row:<{width}}', *cells]))
-    if len(known) < len(rows):
-        lines.append(f'({len(rows) - len(known)} classes without ground truth left out)')
-    return '\n'.join(lines)

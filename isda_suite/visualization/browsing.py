@@ -19,7 +19,9 @@ def draw_samples(
     """Draw samples of a data set with its pipeline applied, and a contact sheet.
 
     Args:
-        dataset: Data set whose pipeline ends with ``PackDetInputs``.
+        dataset: Data set whose pipeline ends with ``PackDetInputs``, or with ``PackSegInputs``,
+            or for videos with ``PackTrackInputs`` or ``PackClipInputs``; a clip becomes a sheet of
+            its frames, in which an object keeps its colour.
         output_dir: Folder for ``NNNN_name.jpg`` and ``contact_sheet.jpg``.
         num: Number of samples, ``None`` for all; they are spread over the data set.
         progress: Whether to show a progress bar.
@@ -41,15 +43,61 @@ def draw_samples(
     for position in tqdm(range(count), 'drawing', unit='img', disable=not progress):
         index = position * total // count
         sample = dataset[index]
-        data = sample['data_samples']
-        image = np.ascontiguousarray(sample['inputs'].numpy().transpose(1, 2, 0)[..., ::-1])
-        name = Path(data.img_path).stem
-        picture = _draw(image, data, dataset.metainfo, name)
+        name, picture = _draw_sample(sample, dataset.metainfo)
         written.append(save_picture(Path(output_dir) / f'{index:04d}_{name}.jpg', picture))
         if len(small) < 24:
             small.append(picture)
     sheet = save_picture(Path(output_dir) / 'contact_sheet.jpg', contact_sheet(small))
     return [*written, sheet]
+
+
+def _draw_sample(sample: Any, metainfo: dict[str, Any]) -> tuple[str, Array]:
+    """Return the name of a sample and its picture, RGB."""
+    data = sample['data_samples']
+    images = np.ascontiguousarray(np.moveaxis(sample['inputs'].numpy(), -3, -1)[..., ::-1])
+    if 'video_data_samples' not in data:
+        name = Path(data.img_path).stem
+        return name, _draw(images, data, metainfo, name)
+    frames = data.video_data_samples
+    first = frames[0]
+    name = f'video_{first.get("video_id")}_from_{first.get("frame_id", 0)}'
+    return name, contact_sheet(_draw_clip(images, frames, metainfo), columns=6, cell_width=320)
+
+
+def _draw_clip(images: Array, frames: Any, metainfo: dict[str, Any]) -> list[Array]:
+    """Draw the frames of a clip; every object has a colour of its own and is named by its id."""
+    names = _names_of_tracks(frames, metainfo.get('classes') or ())
+    places = {identity: place for place, identity in enumerate(names)}
+    pictures = []
+    for image, frame in zip(images, frames, strict=True):
+        height, width = image.shape[:2]
+        instances = frame.gt_instances
+        caption = f'frame {frame.get("frame_id")}: {width} x {height}, '
+        if 'instances_ids' not in instances:
+            pictures.append(draw_instances(image, _labelled([]), (), f'{caption}no annotations'))
+            continue
+        if 'valid' in instances:
+            instances = instances[instances.valid]
+        shown = _labelled([places[int(one)] for one in instances.instances_ids])
+        for key in ('bboxes', 'masks'):
+            if key in instances:
+                shown[key] = instances[key]
+        caption += f'{len(instances)} of {len(names)} objects'
+        pictures.append(draw_instances(image, shown, list(names.values()), caption))
+    return pictures
+
+
+def _names_of_tracks(frames: Any, classes: Any) -> dict[int, str]:
+    """Return what the objects of a clip are called, by id."""
+    labels: dict[int, int] = {}
+    for frame in frames:
+        found = frame.gt_instances
+        if 'instances_ids' in found:
+            labels |= zip(found.instances_ids.tolist(), found.labels.tolist(), strict=True)
+    return {
+        identity: f'{identity} {classes[label] if label < len(classes) else label}'
+        for identity, label in sorted(labels.items())
+    }
 
 
 def _draw(image: Array, data: Any, metainfo: dict[str, Any], name: str) -> Array:
@@ -64,11 +112,13 @@ def _draw(image: Array, data: Any, metainfo: dict[str, Any], name: str) -> Array
         return draw_class_map(image, labels, classes, metainfo.get('palette'), caption)
     instances = data.gt_instances if 'gt_instances' in data else None
     caption += 'no annotations loaded' if instances is None else f'{len(instances)} objects'
-    return draw_instances(image, _nothing() if instances is None else instances, classes, caption)
+    return draw_instances(
+        image, _labelled([]) if instances is None else instances, classes, caption
+    )
 
 
-def _nothing() -> Any:
+def _labelled(labels: list[int]) -> Any:
     import torch
     from mmengine.structures import InstanceData
 
-    return InstanceData(labels=torch.zeros(0, dtype=torch.long))
+    return InstanceData(labels=torch.tensor(labels, dtype=torch.long))

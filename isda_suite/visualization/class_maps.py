@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .colours import Colour, class_colours
-from .instances import MIN_SIDE
-from .pictures import beside, enlarged, with_caption, with_legend
+from .pictures import MIN_SIDE, beside, enlarged, with_caption, with_legend
 
 Array = NDArray[Any]
 Palette = Sequence[Sequence[int]] | None

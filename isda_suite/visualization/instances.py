@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from isda_suite.registry import VISUALIZERS
 
 from .colours import Colour, class_colours
-from .pictures import beside, enlarged, with_caption, with_legend
+from .pictures import MIN_SIDE, beside, enlarged, with_caption, with_legend
 
 Array = NDArray[Any]
-#: Images with a shorter side are enlarged before drawing, so that labels fit.
-MIN_SIDE = 384
 
 
 @VISUALIZERS.register_module()

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from .colours import Colour
 
 Array = NDArray[Any]
+#: Images with a shorter side are enlarged before drawing, so that labels fit.
+MIN_SIDE = 384
 _WHITE = 255
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _BAR = 24

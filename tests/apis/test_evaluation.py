@@ -31,6 +31,7 @@ def _cfg(kind, evaluator=None, **dataset):
         ('YouTubeVISDataset', {'youtube_vis_ap'}),
         ('mmseg.CityscapesDataset', {'mIoU', 'mDice', 'mFscore'}),
         ('isda_suite.CocoInstanceDataset', {'segm', 'bbox'}),
+        ('isda_suite.YouTubeVISInstanceDataset', {'segm'}),
         ('isda_suite.DeepGlobeDataset', {'mIoU', 'mDice', 'mFscore'}),
         ('CocoPanopticDataset', set()),
         ('mmengine.BaseDataset', set()),

@@ -50,6 +50,17 @@ def test_float32_steps_keep_logits_and_labels(plain, images, steps):
 
 
 @torch.no_grad()
+def test_convolutions_over_time_are_stored_by_pixel_too():
+    model = nn.Sequential(nn.Conv3d(3, 4, 3), nn.Flatten(1, 2), nn.Conv2d(8, 2, 1)).eval()
+    clip = torch.randn(1, 3, 4, 9, 9)
+    expected = model(clip)
+    optimise_for_inference(model, EXACT_STEPS['channels last'])
+    torch.testing.assert_close(model(clip), expected)
+    assert model[0].weight.is_contiguous(memory_format=torch.channels_last_3d)
+    assert model[2].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@torch.no_grad()
 def test_bfloat16_changes_few_labels_and_leaves_the_pyramid_in_float32(plain, images):
     fast = optimise_for_inference(copy.deepcopy(plain), InferenceSteps(amp_dtype='bfloat16'))
     seen = []

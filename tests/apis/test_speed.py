@@ -7,6 +7,7 @@ from isda_suite.apis.speed import SpeedSettings, describe, measure_speed, write_
 from isda_suite.engine.errors import ConfigError
 from tests.apis.tiny_isda import write_isda_config
 from tests.apis.tiny_models import DETECTOR, SEGMENTOR, write_config
+from tests.apis.tiny_video_models import VIDEO_MODEL, ColourTracker
 
 QUICK = dict(warmup=1, iters=3)
 
@@ -80,8 +81,27 @@ def test_full_times_label_maps_of_the_whole_image(tmp_path, monkeypatch):
 @pytest.mark.parametrize('protocol', ['full', 'paper'])
 def test_protocols_of_segmentors_refuse_detectors(tmp_path, protocol):
     settings = SpeedSettings(64, 64, protocol=protocol, **QUICK)
-    with pytest.raises(ConfigError, match='SOLO has no encode_decode'):
-        measure_speed(write_config(tmp_path, DETECTOR), settings, device='cpu')
+    for text, name in ((DETECTOR, 'SOLO'), (VIDEO_MODEL, 'ColourTracker')):
+        with pytest.raises(ConfigError, match=f'{name} has no encode_decode'):
+            measure_speed(write_config(tmp_path, text), settings, device='cpu')
+
+
+@pytest.mark.parametrize('protocol', ['network', 'model', 'end-to-end'])
+def test_models_of_clips_are_timed_by_the_frame(tmp_path, monkeypatch, protocol):
+    fed = []
+    monkeypatch.setattr(
+        ColourTracker, '_forward', lambda self, inputs, samples=None: fed.append((inputs, samples))
+    )
+    settings = SpeedSettings(30, 50, batch_size=2, protocol=protocol, channels_last=True, **QUICK)
+    report = measure_speed(write_config(tmp_path, VIDEO_MODEL), settings, device='cpu')
+    assert {tuple(inputs.shape) for inputs, _ in fed} == {(2, 4, 3, 30, 50)}
+    assert fed[0][1][1].is_last_clip and fed[0][1][1].clip_frames == [0, 1, 2, 3]
+    assert len(fed[0][1][1].video_data_samples) == 4
+    assert report['clip_len'] == 4
+    assert report['clips_per_second'] == pytest.approx(2000 / report['time_ms']['median'])
+    assert report['fps'] == pytest.approx(4 * report['clips_per_second'])
+    assert 'clips of 4 frames, batch 2' in describe(report)
+    assert f'{report["fps"]:.2f} frames, ' in describe(report)
 
 
 def test_only_the_timed_passes_count(tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 """Ranks on CPUs: what they read from each launcher, and two of them training together."""
 
 import os
-import socket
 import subprocess
 import sys
 import textwrap
@@ -12,6 +11,7 @@ import pytest
 from mmengine.config import ConfigDict
 
 from isda_suite.compat import gloo
+from tests.tools.running import free_port
 
 SLURM = {'SLURM_PROCID': '5', 'SLURM_NTASKS': '8', 'SLURM_LOCALID': '1'}
 
@@ -117,6 +117,7 @@ def test_sync_bn_given_as_a_class_is_replaced():
     assert gloo.without_sync_bn(dict(type=nn.BatchNorm2d))['type'] is nn.BatchNorm2d
 
 
+@pytest.mark.ranks
 def test_two_ranks_train_through_the_runner(tmp_path):
     """mmengine's Runner keeps the group and wraps the model for CPUs."""
     script = tmp_path / 'train.py'
@@ -151,11 +152,8 @@ def test_two_ranks_train_through_the_runner(tmp_path):
         print(f'rank={rank} weight={float(runner.model.module.weight.detach())}')
         """)
     )
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
     command = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2',
-               f'--master_port={port}', str(script), str(tmp_path / 'work')]  # fmt: skip
+               f'--master_port={free_port()}', str(script), str(tmp_path / 'work')]  # fmt: skip
     root = str(Path(gloo.__file__).parents[2])
     environment = {**os.environ, 'PYTHONPATH': root, 'OMP_NUM_THREADS': '1'}
     result = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment)

@@ -10,11 +10,11 @@ import pytest
 
 from isda_suite.datasets.checks import check_annotations
 from isda_suite.datasets.sample import (
-    STAMP_NAME,
     scene_of,
     write_sample_coco,
     write_sample_semantic,
 )
+from isda_suite.datasets.sample_folder import STAMP_NAME
 from isda_suite.datasets.scene import CLASSES, SceneStatistics
 from isda_suite.datasets.scene_rendering import random_scene, render
 

@@ -6,10 +6,18 @@ import pytest
 
 from isda_suite.datasets.checks import check_annotations, inspect_dataset
 from isda_suite.datasets.errors import DataError
-from tests.data.youtube_vis_fake.faults import FATAL, remove_item, set_frame, set_item
-from tests.data.youtube_vis_fake.make import SQUARE, config, make
+from tests.data.youtube_vis_fake.faults import FATAL, OF_TRAINING, remove_item, set_frame, set_item
+from tests.data.youtube_vis_fake.make import SQUARE, clip_config, config, make
 
 FRAMES = 'train/JPEGImages'
+
+
+@pytest.mark.parametrize('name', [name for name in FATAL if name not in OF_TRAINING])
+def test_clips_of_a_test_stop_at_the_same_faults(tmp_path, name):
+    change, message = FATAL[name]
+    make(tmp_path, change)
+    with pytest.raises(DataError, match=message):
+        check_annotations(clip_config(tmp_path))
 
 
 @pytest.mark.parametrize('name', FATAL)

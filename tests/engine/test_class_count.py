@@ -8,6 +8,7 @@ from isda_suite.datasets.errors import DataError
 from isda_suite.engine.class_count import settle_class_count
 from isda_suite.engine.config_file import apply_options
 from isda_suite.engine.errors import ConfigError
+from tests.data.youtube_vis_fake import make as youtube_vis_fake
 
 
 def config(root, **dataset):
@@ -41,6 +42,15 @@ def test_classes_are_counted_in_the_json(tmp_path):
     settle_class_count(cfg, ['val_dataloader', 'train_dataloader'])
     assert cfg.model.head.num_classes == 4
     assert cfg.model.other[0].num_classes == 3
+
+
+def test_classes_are_counted_in_the_json_of_videos_under_any_official_name(tmp_path):
+    youtube_vis_fake.make(tmp_path)
+    cfg = config(tmp_path)
+    data = youtube_vis_fake.config(tmp_path, ann_file='train.json', metainfo=None)
+    cfg.train_dataloader.dataset = data
+    settle_class_count(cfg, ['train_dataloader'])
+    assert cfg.model.head.num_classes == 2
 
 
 def test_named_classes_win_over_the_json(tmp_path):

@@ -99,7 +99,7 @@ def _change(place, key, action, value):
         place[key] = copy.deepcopy(VALUES[value])
 
 
-def _must_load_if_it_passes(config, pipeline, **changes):
+def _samples_if_it_passes(config, pipeline, **changes):
     with nothing_runs():
         try:
             (report,) = inspect_dataset(config)
@@ -110,9 +110,14 @@ def _must_load_if_it_passes(config, pipeline, **changes):
         dataset = DATASETS.build({**config, **changes, '_scope_': 'mmdet', 'pipeline': pipeline})
         for index in range(len(dataset)):
             try:
-                dataset[index]
+                yield dataset[index]
             except DataError:  # of the pixels, which the check at the start does not read
                 pass
+
+
+def _must_load_if_it_passes(config, pipeline, **changes):
+    for _ in _samples_if_it_passes(config, pipeline, **changes):
+        pass
 
 
 def coco(data, folder):
@@ -157,6 +162,29 @@ def youtube_vis(data, folder):
     ]
     # Training samples some frames, a test takes all.
     _must_load_if_it_passes(config, pipeline, test_mode=True)
+
+
+def youtube_vis_clips(data, folder):
+    """Change a video annotation file; clips of what passes have sound targets, or none."""
+    if not (folder / 'annotations').exists():
+        youtube_vis_fake.make(folder)
+    config = youtube_vis_fake.config(folder)
+    text = json.dumps(changed(youtube_vis_fake.content(), data))
+    (folder / config['ann_file']).write_text(text)
+    load = [dict(type='isda_suite.LoadImage'), dict(type='isda_suite.LoadClipAnnotations')]
+    frames = [
+        dict(type='mmcv.TransformBroadcaster', transforms=load),
+        dict(type='isda_suite.PackClipInputs'),
+    ]
+    pipeline = [dict(type='isda_suite.SampleClip', num_frames=3), *frames]
+    for sample in _samples_if_it_passes(config, pipeline):
+        rows = [one.gt_instances for one in sample['data_samples'].video_data_samples]
+        assert all(one.instances_ids.equal(rows[0].instances_ids) for one in rows)
+        for one in rows:
+            filled = [bool(mask.any()) for mask in one.masks.masks]
+            assert one.valid.tolist() == filled, 'an absent instance, or an empty mask as a target'
+    clips = dict(type='isda_suite.YouTubeVISClipDataset', clip_len=3, overlap=1, test_mode=True)
+    _must_load_if_it_passes({**config, **clips}, frames)
 
 
 def _reads_as_weights(read, path):
@@ -224,8 +252,8 @@ def archive_zip(data, folder):
 TARGETS = {
     target.__name__: target
     for target in (
-        coco, coco_text, youtube_vis, checkpoint, checkpoint_pickle, safetensors, arrays,
-        archive_tar, archive_zip,
+        coco, coco_text, youtube_vis, youtube_vis_clips, checkpoint, checkpoint_pickle,
+        safetensors, arrays, archive_tar, archive_zip,
     )
 }  # fmt: skip
 

@@ -1,6 +1,5 @@
 """Two ranks on the CPU, and a hook that keeps what each of them saw and ended with."""
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from tests.tools.running import ROOT, environment
+from tests.tools.running import ROOT, environment, free_port
 
 
 @HOOKS.register_module()
@@ -32,7 +31,9 @@ class RankWeights(Hook):
 
 
 def _targets_of(sample):
-    """Count objects, or labelled pixels."""
+    """Count objects, in all frames of a clip, or labelled pixels."""
+    if 'video_data_samples' in sample:
+        return sum(int(frame.gt_instances.valid.sum()) for frame in sample.video_data_samples)
     if 'gt_instances' in sample:
         return len(sample.gt_instances)
     return int((sample.gt_sem_seg.data != 255).sum())
@@ -50,9 +51,7 @@ def train_on_two_ranks(config, folder, **variables):
 
     Returns what each rank wrote to its error stream, and what its hook RankWeights saved.
     """
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     command = [sys.executable, str(ROOT / 'tools/train.py'), str(config), '--launcher', 'mpi']
     ranks = []
     for rank in ('0', '1'):

@@ -75,6 +75,7 @@ def two_ranks(config, tmp_path_factory):
     return start, folder
 
 
+@pytest.mark.ranks
 def test_a_signal_to_one_rank_stops_both_after_the_same_step(two_ranks, config):
     start, folder = two_ranks
     done, whole = start('whole')

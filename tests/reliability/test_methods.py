@@ -4,6 +4,7 @@ import pytest
 
 from isda_suite.apis.train import train
 from isda_suite.datasets.sample import write_sample_coco, write_sample_semantic
+from isda_suite.datasets.sample_video import write_sample_videos
 from tests.engine.toy import KilledError
 
 ITERATIONS = 6
@@ -18,6 +19,11 @@ METHODS = {
             'model.encoder.layer_cfg.self_attn_cfg.dropout': 0.1,
             'train_dataloader.batch_size': 2,
         },
+    },
+    'defvistr': {
+        'config': 'defvistr/defvistr_sample.py',
+        'data': write_sample_videos,
+        'options': {'model.transformer.dropout': 0.1, 'model.transformer.encoder_cp': True},
     },
     'idip': {
         'config': 'idip/idip_sample.py',

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from isda_suite.apis.train import train
 from tests.tools.running import ROOT, run
 
 _WRAPPER = """
@@ -16,14 +17,14 @@ train_dataloader = dict(batch_size={batch_size})
 
 
 def first_gradients(config, folder, ranks, batch_size, extra=''):
-    """Train with some gloo ranks through dist_train.sh and return the first gradients.
+    """Train and return the first gradients: several gloo ranks are started by dist_train.sh.
 
     All images must have one padded size, and the data loader must not shuffle.
 
     Args:
         config: A configuration file; it is inherited by one that saves the gradients.
         folder: An empty folder for the run.
-        ranks: Number of processes.
+        ranks: Number of processes; one rank is this process, without a group.
         batch_size: Images for each of them.
         extra: Further text of the inheriting configuration.
 
@@ -37,6 +38,9 @@ def first_gradients(config, folder, ranks, batch_size, extra=''):
             config=Path(config).resolve(), path=path, batch_size=batch_size, extra=extra
         )
     )
+    if ranks == 1:
+        train(wrapper, work_dir=folder / 'w_1')
+        return torch.load(path)
     done = run(ROOT / 'tools/dist_train.sh', wrapper, ranks, '--work-dir', folder / f'w_{ranks}')
     assert done.returncode == 0, done.stderr[-3000:]
     return torch.load(path)

@@ -1,6 +1,9 @@
 """Run the tools as a user does: as processes."""
 
 import os
+import random
+import resource
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +30,27 @@ def run(*command, cwd=None, timeout_s=240, **variables):
         timeout=timeout_s,
         check=False,
     )
+
+
+def free_port():
+    """Return a port for ranks that are about to start.
+
+    It lies below those that the system gives to connections, so nothing takes it until then.
+    """
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as trial:
+            try:
+                trial.bind(('127.0.0.1', port))
+            except OSError:
+                continue
+        return port
+
+
+def seconds_of_children():
+    """Return the processor time of all processes that this one has started and seen end."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def run_python(script, *arguments, **options):

@@ -50,6 +50,21 @@ def test_a_written_sample_can_be_browsed(tmp_path, monkeypatch, capsys):
         assert len(list((tmp_path / split).glob('*.jpg'))) == count + 1
 
 
+def test_written_videos_can_be_browsed_clip_by_clip(tmp_path, monkeypatch, capsys):
+    sample = tmp_path / 'videos'
+    arguments = (sample, '--format', 'youtube_vis', '--num-train', 2, '--num-val', 1)
+    assert _main('misc/write_sample.py', monkeypatch, *arguments) == 0
+    assert '2 training and 1 validation videos' in capsys.readouterr().out
+    base = ROOT / 'configs' / '_base_' / 'datasets' / 'sample_video.py'
+    for split, name in (('train', 'video_1_from_'), ('val', 'video_1_from_0')):
+        options = f'{split}_dataloader.dataset.data_root={sample}'
+        out = ['--output-dir', tmp_path / split, '--split', split, '--num', 1]
+        _main('browse_dataset.py', monkeypatch, base, *out, '--cfg-options', options)
+        assert '1 samples drawn' in capsys.readouterr().out
+        drawn = sorted(path.name for path in (tmp_path / split).glob('*.jpg'))
+        assert len(drawn) == 2 and drawn[0].startswith(f'0000_{name}')
+
+
 def test_the_sample_can_be_written_with_label_images(tmp_path, monkeypatch):
     arguments = (tmp_path / 's', '--format', 'semantic', '--num-train', 1, '--num-val', 1)
     assert _main('misc/write_sample.py', monkeypatch, *arguments) == 0

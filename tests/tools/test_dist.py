@@ -6,7 +6,9 @@ import torch
 
 from tests.engine.toy import write_coco, write_config
 from tests.tools.gradients import first_gradients, largest_relative_difference
-from tests.tools.running import ROOT, run
+from tests.tools.running import ROOT, free_port, run
+
+pytestmark = pytest.mark.ranks
 
 
 @pytest.fixture(scope='module')
@@ -32,7 +34,7 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_both_and_answers_four(confi
         '--cfg-options',
         *options,
         cwd=tmp_path,
-        PORT='29617',
+        PORT=str(free_port()),
     )
     assert done.returncode == 4, done.stderr[-3000:]
     assert 'error on rank 1: the loss' in done.stderr

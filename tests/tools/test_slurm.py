@@ -6,8 +6,9 @@ import sys
 import pytest
 
 from tests.engine.toy import write_coco, write_config
-from tests.tools.running import ROOT, environment, run
+from tests.tools.running import ROOT, environment, free_port, run
 
+pytestmark = pytest.mark.ranks
 _SRUN = f"""#!{sys.executable}
 import json, os, subprocess, sys
 
@@ -52,9 +53,10 @@ def srun(tmp_path):
 
 
 def test_two_tasks_train_together(srun, config, tmp_path):
+    port = free_port()
     done, (options, _) = srun(
         'slurm_train.sh',
-        *('short', 'toy', config, 'w', '--options', 'dist_params.port=29631', '--seed', '1'),
+        *('short', 'toy', config, 'w', '--options', f'dist_params.port={port}', '--seed', '1'),
         GPUS='2',
         GPUS_PER_NODE='0',
         CPUS_PER_TASK='1',
@@ -64,7 +66,7 @@ def test_two_tasks_train_together(srun, config, tmp_path):
     assert not any('gres' in option for option in options)
     assert (tmp_path / 'w/iter_4.pth').is_file()
     log = next((tmp_path / 'w').rglob('*.log')).read_text()
-    assert "launcher = 'slurm'" in log and 'port=29631' in log
+    assert "launcher = 'slurm'" in log and f'port={port}' in log
     assert 'Iter(val) [2/2]' in log, 'each of two ranks sees half of the four images'
 
 
@@ -101,13 +103,17 @@ def test_a_preempted_job_goes_back_into_the_queue_and_goes_on(srun, config, tmp_
     scontrol = tmp_path / 'bin/scontrol'
     scontrol.write_text('#!/bin/sh\necho "$@" >> scontrol.txt\n')
     scontrol.chmod(0o755)
-    hook = dict(type='LossFile', path=str(tmp_path / 'losses.txt'), send_at=1, rank=1)
+    tasks = 2 if job else 1  # the second says that the signal reaches the other task
+    losses = str(tmp_path / 'losses.txt')
+    hook = dict(type='LossFile', path=losses, send_at=1, rank=tasks - 1)
     text = config.read_text()
     (tmp_path / 'c.py').write_text(f'{text}custom_hooks = [{hook!r}]\n')
     (tmp_path / 'w').mkdir()
     (tmp_path / 'w/preempted').touch()  # of an earlier job; says nothing about this one
-    command = ('slurm_train.sh', 'short', 'toy', tmp_path / 'c.py', 'w', '--seed', '1')
-    variables = {'GPUS': '2', 'GPUS_PER_NODE': '0', 'CPUS_PER_TASK': '1', 'SLURM_JOB_ID': job}
+    port = ('--options', f'dist_params.port={free_port()}')
+    command = ('slurm_train.sh', 'short', 'toy', tmp_path / 'c.py', 'w', '--seed', '1', *port)
+    variables = {'GPUS_PER_NODE': '0', 'CPUS_PER_TASK': '1', 'SLURM_JOB_ID': job}
+    variables['GPUS'] = str(tasks)
     done, _ = srun(*command, **variables)
     assert done.returncode == 75, done.stderr
     asked = tmp_path / 'scontrol.txt'

@@ -6,10 +6,9 @@ what is missing. Exit codes: 0 done, 2 wrong command or path, 3 something is wro
 """
 
 import argparse
-import sys
 
 from isda_suite.engine.arguments import add_layout_options
-from isda_suite.engine.exit_codes import run_tool
+from isda_suite.engine.exit_codes import leave, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,4 +39,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    leave(run_tool(main))

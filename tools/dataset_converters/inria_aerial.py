@@ -7,10 +7,9 @@ path, 3 something is wrong with the files.
 """
 
 import argparse
-import sys
 
 from isda_suite.engine.arguments import add_layout_options
-from isda_suite.engine.exit_codes import run_tool
+from isda_suite.engine.exit_codes import leave, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,4 +40,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    leave(run_tool(main))

@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from isda_suite.engine.exit_codes import DONE, FAILED, run_tool
+from isda_suite.engine.exit_codes import DONE, FAILED, leave, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -77,4 +77,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main))
+    leave(run_tool(main))

@@ -54,7 +54,7 @@ IDIP = NameTable(
         Rule(r'backbone\.bottom_up\.stem\.fc\..+', None),
     ),
     marks=(r'backbone\.bottom_up\.stem\..+', r'roi_head\.dynamic_heads\..+'),
-    only_ours=(r'backbone\..+\.num_batches_tracked',),
+    not_exported=(r'backbone\..+\.num_batches_tracked',),
     class_layer=_CLASS_LAYER,
 )
 DETECTRON2_RESNET = NameTable(

@@ -88,6 +88,11 @@ FATAL = {
         r'whose areas are not as many as the frames.*\n'
         r'.*v2/00000\.jpg, video id 2, annotation id 13: 2, the video has 3',
     ),
+    'segmentations too short': (
+        lambda content: content['annotations'][1]['segmentations'].pop(),
+        'whose segmentations are not as many as the frames.*\n'
+        r'.*v1/00000\.jpg, video id 1, annotation id 12: 3, the video has 4',
+    ),
     'segmentations no list': (
         set_item('annotations', 2, segmentations={}),
         'whose segmentations are not as many .*\n.*annotation id 13: no list, the video has 3',
@@ -131,3 +136,6 @@ FATAL = {
         '3 with a side under 32 px',
     ),
 }
+
+#: Faults that only training minds: tests need no annotations, and leave no video out.
+OF_TRAINING = ('no annotations list', 'no videos', 'no videos left', 'videos too small')

@@ -109,3 +109,9 @@ def config(root, **changes):
         'filter_cfg': {'filter_empty_gt': True, 'min_size': 32},
         **changes,
     }
+
+
+def clip_config(root, **changes):
+    """Return the part of a config that gives the clips of the videos, for tests."""
+    kind = {'type': 'isda_suite.YouTubeVISClipDataset', 'test_mode': True}
+    return config(root, **{**kind, 'clip_len': 3, 'overlap': 1, **changes})

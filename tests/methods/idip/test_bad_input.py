@@ -137,6 +137,7 @@ def test_a_batch_without_objects_trains(train, data, tmp_path):
     assert code == 0, said
 
 
+@pytest.mark.ranks
 def test_a_rank_without_objects_finishes_and_both_stay_equal(config, data, tmp_path):
     """Two gloo ranks, started as mpirun does; one sees no object and waits for nobody."""
     path = _without_objects(data, tmp_path, kept=[0, 2])

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import torch
 from mmengine import Config
 from mmengine.registry import init_default_scope
@@ -12,6 +13,7 @@ from tests.tools.in_process import call_tool
 
 
 def test_train_resume_evaluate_and_draw(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     work_dir = tmp_path / 'run'
     train = ('tools/train.py', config, '--work-dir', work_dir, '--seed', 0)
     assert call_tool(monkeypatch, *train) == 0
@@ -39,6 +41,7 @@ def test_a_checkpoint_with_other_classes_is_refused(config, tmp_path, monkeypatc
     assert '--num-classes 5' in capsys.readouterr().err
 
 
+@pytest.mark.ranks
 def test_two_ranks_compute_the_gradients_of_one_with_twice_the_batch(config, tmp_path):
     """Normalisers are averaged over ranks, so the number of ranks does not matter."""
     extra = """

@@ -41,6 +41,7 @@ def test_a_wrong_option_ends_with_code_2(train, option, remedy):
     assert remedy in said
 
 
+@pytest.mark.ranks
 def test_a_rank_without_labelled_pixels_finishes_and_both_stay_equal(config, tmp_path):
     """Two gloo ranks; the sampler deals images in turn, and every second one is all ignored."""
     data = make(tmp_path / 'data', parts=('train',))
