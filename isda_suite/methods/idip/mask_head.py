@@ -1,21 +1,26 @@
 """IDIP's mask head: dynamic convolution, four convolutions, twice the size, one map a class."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from mmdet.models.layers.transformer import DynamicConv
 from mmengine.dist import get_world_size
 from mmengine.model import BaseModule, bias_init_with_prob
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from isda_suite.layers.errors import ModelConfigError
 from isda_suite.layers.option_checks import require_one_of
 from isda_suite.registry import MODELS
 
 BATCHING = ('loop', 'grouped', 'joint')
+# Instances whose maps of twice the size are in memory at once.
+CHUNK = 32
 
 
 @MODELS.register_module()
@@ -40,6 +45,8 @@ class IDIPMaskHead(BaseModule):
         batching: What training computes at once: ``'loop'``, the instances of one image and one
             stage (published); ``'grouped'``, all instances, but statistics of BatchNorm as in the
             loop (equal to rounding, faster); ``'joint'``, all instances, statistics over all.
+        with_cp: Whether training keeps the results of the convolutions only and computes again
+            what is cheap: about a third of the memory, the same numbers.
         mask_prior: Probability that the bias of the mask logits starts from; ``None`` for the
             usual start of a convolution.
 
@@ -61,6 +68,7 @@ class IDIPMaskHead(BaseModule):
         norm_eval: bool = False,
         batching: str = 'loop',
         mask_prior: float | None = 0.01,
+        with_cp: bool = True,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -73,6 +81,7 @@ class IDIPMaskHead(BaseModule):
         self.norm_eval = norm_eval
         self.batching = batching
         self.mask_prior = mask_prior
+        self.with_cp = with_cp
         self.instance_conv = (
             DynamicConv(in_channels, dynamic_channels, input_feat_shape=roi_size, with_proj=False)
             if with_dynamic
@@ -140,10 +149,37 @@ class IDIPMaskHead(BaseModule):
     def _at_once(
         self, regions: Tensor, features: Tensor, labels: Tensor | None, sizes: Sequence[int]
     ) -> Tensor:
-        x = self.mix(regions, features)
+        norms, layers = [], []
         for block in self.convs:
             conv, norm = block.children()
-            x = normalise(norm, conv(x), sizes).relu_()
+            norms.append(norm)
+            layers.append(conv)
+        layers.append(partial(self._finish, labels=labels))
+        # Each part ends with a convolution, which is not computed again: recomputation stops when
+        # it has the input of the last layer of a part.
+        x = self._run(lambda *inputs: layers[0](self.mix(*inputs)), regions, features)
+        for norm, layer in zip(norms, layers[1:], strict=True):
+            x = self._run(partial(_activate, norm, layer, sizes, first=[True]), x)
+        return x
+
+    def _run(self, part: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+        """Compute a part of the head, its insides again in the backward pass if that is wanted."""
+        synced = any(isinstance(module, nn.SyncBatchNorm) for module in self.modules())
+        if not (self.with_cp and self.training and torch.is_grad_enabled()) or synced:
+            return part(*inputs)
+        x: Tensor = checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)
+        return x
+
+    def _finish(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """Compute the logits, of some instances at a time: the maps of twice the size are large."""
+        if len(x) <= CHUNK:
+            return self._finish_some(x, labels)
+        parts = x.split(CHUNK)
+        chosen = [None] * len(parts) if labels is None else labels.split(CHUNK)
+        pairs = zip(parts, chosen, strict=True)
+        return torch.cat([self._run(self._finish_some, *pair) for pair in pairs])
+
+    def _finish_some(self, x: Tensor, labels: Tensor | None) -> Tensor:
         x = self.upsample(x).relu_()
         if labels is None:
             logits: Tensor = self.logits(x)
@@ -161,13 +197,27 @@ class IDIPMaskHead(BaseModule):
         return mixed.mT.reshape(regions.shape)
 
 
-def normalise(norm: nn.Module, x: Tensor, sizes: Sequence[int]) -> Tensor:
+def _activate(
+    norm: nn.Module,
+    layer: Callable[..., Tensor],
+    sizes: Sequence[int],
+    x: Tensor,
+    first: list[bool],
+) -> Tensor:
+    """Apply norm, ReLU and a layer; running statistics learn from the first time only."""
+    update = bool(first)
+    first.clear()
+    return layer(normalise(norm, x, sizes, update).relu_())
+
+
+def normalise(norm: nn.Module, x: Tensor, sizes: Sequence[int], update: bool = True) -> Tensor:
     """Apply a norm layer, a BatchNorm that takes statistics one group after the other.
 
     Args:
         norm: The layer.
         x: (K, C, H, W).
         sizes: Sizes of the groups, sum K; empty ones leave the statistics as they are.
+        update: Whether running statistics learn from it.
 
     Returns:
         (K, C, H, W).
@@ -178,6 +228,13 @@ def normalise(norm: nn.Module, x: Tensor, sizes: Sequence[int]) -> Tensor:
     if len(x) == 0 and not (synced and get_world_size() > 1):
         # Nothing to take statistics of, but the parameters take part.
         return x * norm.weight[:, None, None] + norm.bias[:, None, None]
+    run = norm if update else partial(_renormalise, norm)
     if synced or len(sizes) == 1:
-        return norm(x)
-    return torch.cat([norm(part) for part in torch.split(x, list(sizes)) if len(part)])
+        return run(x)
+    return torch.cat([run(part) for part in torch.split(x, list(sizes)) if len(part)])
+
+
+def _renormalise(norm: _BatchNorm, x: Tensor) -> Tensor:
+    # Copies of the running statistics: the same tensors are kept for the gradient as at first.
+    mean, var = (b if b is None else b.clone() for b in (norm.running_mean, norm.running_var))
+    return F.batch_norm(x, mean, var, norm.weight, norm.bias, training=True, eps=norm.eps)
