@@ -66,7 +66,7 @@ def _with_annotations(dataset_cfg: dict) -> dict:  # type: ignore[type-arg]
 
 
 def _with_loader(steps: list, load: dict) -> list:  # type: ignore[type-arg]
-    loaders = ('Annotations', 'LoadSegLabels')
+    loaders = ('Annotations', 'LoadPolygons', 'LoadSegLabels')
     if any(str(step['type']).endswith(loaders) for step in steps):
         return steps
     return [steps[0], load, *steps[1:]]

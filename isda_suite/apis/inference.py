@@ -128,7 +128,7 @@ def iterate_predictions(
     if batch_size < 1:
         raise ValueError(f'batch_size must be at least 1, got {batch_size}')
     sources = find_images(images)
-    prepare = _Pipeline(model.cfg)
+    prepare = ImagePipeline(model.cfg)
     with tqdm(total=len(sources), unit='image', disable=not progress) as bar:
         for start in range(0, len(sources), batch_size):
             batch = sources[start : start + batch_size]
@@ -176,7 +176,7 @@ def draw(
     save_picture(out_file, draw_instances(image, instances, meta.get('classes')))
 
 
-class _Pipeline:
+class ImagePipeline:
     """The config's test pipeline without annotations, with its first step told apart.
 
     Only loading may fail because of the file; an error in a later step is not the image's fault.

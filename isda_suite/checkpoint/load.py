@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from .errors import CheckpointError
+from .list_lengths import explain_lengths
 from .old_offsets import rename_old_offsets
 from .safe_load import install_safe_loading, load_file
 
@@ -174,7 +175,10 @@ def require_fit(
     special = explain(report.mismatched) if explain and report.mismatched else ''
     if strict and (naming or not report.complete):
         hint = _explain_class_layers(report.mismatched, _unwrap(model))
-        raise CheckpointError('\n'.join(s for s in (f'{report}', hint, special, naming) if s))
+        shared = [*report.matched, *(m.name for m in report.mismatched)]
+        lengths = explain_lengths(shared, report.missing, report.unexpected)
+        reasons = (f'{report}', hint, lengths, special, naming)
+        raise CheckpointError('\n'.join(reason for reason in reasons if reason))
     _require_half(_unwrap(model), report)
     if naming or not report.complete:
         print_log('\n'.join(s for s in (f'{report}', special, naming) if s), logger='current')

@@ -137,6 +137,25 @@ def test_the_published_recipe_of_isdnet_is_the_published_one():
     assert inria.train_pipeline[2].scale == (4000, 4000)
 
 
+def test_the_published_recipe_of_idip_is_the_published_one():
+    cfg = Config.fromfile(CONFIGS / 'idip/idip_r50_2xb8-90k_coco.py')
+    optimizer, (warm_up, steps) = cfg.optim_wrapper.optimizer, cfg.param_scheduler
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 5e-5, 1e-4)
+    assert 'paramwise_cfg' not in cfg.optim_wrapper, 'norms and biases decay too'
+    assert cfg.optim_wrapper.clip_grad.max_norm == 1.0
+    assert (warm_up.start_factor, warm_up.end) == (0.01, 1001)
+    assert (steps.milestones, cfg.train_cfg.max_iters) == ([60_000, 80_000], 90_000)
+    assert cfg.train_dataloader.batch_size == 8 and cfg.auto_scale_lr.base_batch_size == 16
+    assert cfg.randomness.seed == 42 and cfg.model.num_proposals == 300
+    assert [scale[0] for scale in cfg.scales] == list(range(480, 801, 32))
+    larger = Config.fromfile(CONFIGS / 'idip/idip_r101_2xb8-90k_coco.py')
+    assert larger.model.backbone.depth == 101
+    cityscapes = Config.fromfile(CONFIGS / 'idip/idip_r50_2xb8-90k_cityscapes.py')
+    assert cityscapes.model.roi_head.num_classes == len(cityscapes.metainfo.classes) == 8
+    custom = Config.fromfile(CONFIGS / 'idip/idip_r50_custom_coco.py').model
+    assert custom.backbone.style == 'caffe' and not custom.data_preprocessor.bgr_to_rgb
+
+
 @pytest.mark.parametrize(
     ('name', 'side'), [('r18_4xb2-80k_deepglobe', 1958), ('r18_4xb1-40k_inria', 4000)]
 )

@@ -41,6 +41,11 @@ METHODS = {
             'train_dataloader.batch_size': 2,
         },
     },
+    'idip': {
+        'config': 'idip/idip_sample.py',
+        'data': write_sample_coco,
+        'options': {'model.num_proposals': 12, 'train_dataloader.batch_size': 2},
+    },
     'isdnet': {
         'config': 'isdnet/isdnet_r18_sample.py',
         'data': write_sample_semantic,

@@ -5,6 +5,7 @@ from .drop_empty_masks import DropEmptyMasks
 from .load_clip_annotations import LoadClipAnnotations
 from .load_image import LoadImage
 from .load_labels import LoadSegLabels
+from .load_polygons import LoadPolygons
 from .pack_clip import PackClipInputs
 from .pack_labels import PackSegInputs
 from .photometric import PhotoMetricDistortion
@@ -14,6 +15,7 @@ __all__ = [
     'DropEmptyMasks',
     'LoadClipAnnotations',
     'LoadImage',
+    'LoadPolygons',
     'LoadSegLabels',
     'PackClipInputs',
     'PackSegInputs',

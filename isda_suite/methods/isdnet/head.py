@@ -9,10 +9,10 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from isda_suite.layers.option_checks import require_one_of
 from isda_suite.registry import MODELS
 
 from .fusion import RelationAwareFusion
-from .options import require_one_of
 from .super_resolution import PixelPredictor, SuperResolutionDecoder
 
 SEG_BN_INITS = ('paper', 'one')

@@ -4,9 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from isda_suite.layers.option_checks import require_one_of
 from isda_suite.registry import MODELS
-
-from .options import require_one_of
 
 NORMALISATIONS = ('channels', 'positions')
 _EPS = 1e-6

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .options import require_one_of
+from isda_suite.layers.option_checks import require_one_of
 
 ODD_SIDES = ('crop', 'nearest')
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from isda_suite.layers.errors import ModelConfigError
+from isda_suite.layers.option_checks import require_one_of
 from isda_suite.registry import MODELS
 
 from .exact_tiles import ExactTiles
-from .options import require_one_of
 from .postprocess import class_map
 from .pyramid import LaplacianPyramid
 

@@ -6,9 +6,8 @@ import torch
 from mmseg.models.backbones import STDCNet
 from torch import Tensor
 
+from isda_suite.layers.option_checks import require_one_of
 from isda_suite.registry import MODELS
-
-from .options import require_one_of
 
 STEM_INITS = ('tile', 'average')
 _STEM = 'stages.0.conv.weight'

@@ -1,0 +1,9 @@
+"""IDIP: instance segmentation as diffusion of boxes (doi 10.3233/FAIA230485)."""
+
+from .detector import IDIP
+from .head import IDIPHead
+from .loss import IDIPLoss, MaskDiceLoss
+from .mask_head import IDIPMaskHead
+from .matching import IDIPAssigner
+
+__all__ = ['IDIP', 'IDIPAssigner', 'IDIPHead', 'IDIPLoss', 'IDIPMaskHead', 'MaskDiceLoss']

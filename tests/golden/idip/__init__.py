@@ -1,0 +1,1 @@
+"""Runners of the goldens of IDIP, by area."""
