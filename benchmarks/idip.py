@@ -137,9 +137,11 @@ def compare_batches(args: argparse.Namespace) -> Row:
 
     ours = [sample.pred_instances.scores.clone() for sample in together()]
     theirs = [sample.pred_instances.scores.clone() for sample in single()]
+    for one, other in zip(ours, theirs, strict=True):
+        if one.shape != other.shape or not torch.allclose(one, other, rtol=1e-3, atol=1e-4):
+            raise SystemExit('a batch gives other detections; nothing was timed')
     row: Row = {'images': 4, 'side': args.side, 'proposals': args.proposals, 'steps': 3}
     row['detections'] = [len(one) for one in ours]
-    row['detections_single'] = [len(one) for one in theirs]
     row.update(alternate({'batch of 4': together, '4 single images': single}, args.rounds))
     batch, alone = (row[name]['cpu_median_s'] for name in ('batch of 4', '4 single images'))
     row['batch of 4 / 4 single images'] = {'time': round(batch / alone, 3)}

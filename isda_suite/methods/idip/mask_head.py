@@ -149,7 +149,8 @@ class IDIPMaskHead(BaseModule):
     def _at_once(
         self, regions: Tensor, features: Tensor, labels: Tensor | None, sizes: Sequence[int]
     ) -> Tensor:
-        norms, layers = [], []
+        norms: list[nn.Module] = []
+        layers: list[Callable[..., Tensor]] = []
         for block in self.convs:
             conv, norm = block.children()
             norms.append(norm)
@@ -174,8 +175,8 @@ class IDIPMaskHead(BaseModule):
         """Compute the logits, of some instances at a time: the maps of twice the size are large."""
         if len(x) <= CHUNK:
             return self._finish_some(x, labels)
-        parts = x.split(CHUNK)
-        chosen = [None] * len(parts) if labels is None else labels.split(CHUNK)
+        parts = torch.split(x, CHUNK)
+        chosen = [None] * len(parts) if labels is None else torch.split(labels, CHUNK)
         pairs = zip(parts, chosen, strict=True)
         return torch.cat([self._run(self._finish_some, *pair) for pair in pairs])
 
