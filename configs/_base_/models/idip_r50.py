@@ -59,7 +59,7 @@ model = dict(
             num_convs=4,
             with_dynamic=True,  # False: the ablation without dynamic convolution
             norm_cfg=dict(type='BN'),
-            batching='loop',  # 'grouped': faster, equal to rounding; 'joint': for SyncBN
+            batching='loop',  # 'grouped': one call, equal to rounding; 'joint': for SyncBN
         ),
         loss=dict(
             type='isda_suite.IDIPLoss',
