@@ -88,7 +88,7 @@ def test_export_and_import_give_the_same_weights(files, tmp_path):
 @pytest.mark.parametrize(
     'options, error, message',
     [
-        (dict(method='other'), ConfigError, 'known: defvistr, isda'),
+        (dict(method='other'), ConfigError, 'known: defvistr, idip, isda'),
         (dict(style='other'), ConfigError, 'mmdet2-deformable-detr'),
         (dict(style='isda'), CheckpointError, "names are those of 'mmdet2-deformable-detr'"),
         (dict(num_classes=0), ConfigError, 'at least 1'),

@@ -43,7 +43,7 @@ def test_faults_end_with_code_2_and_write_nothing(files, tmp_path, monkeypatch, 
     torn = tmp_path / 'torn.pth'
     torn.write_bytes((files / 'start.pth').read_bytes()[:5000])
     cases = {
-        'known: defvistr, isda': [files / 'start.pth', out, '--method', 'yolo'],
+        'known: defvistr, idip, isda': [files / 'start.pth', out, '--method', 'yolo'],
         'does not exist': [files / 'absent.pth', out, '--method', 'isda'],
         '5000 bytes': [torn, out, '--method', 'isda'],
         "names are those of 'mmdet2": [
