@@ -38,7 +38,8 @@ class DeformableDetector(DeformableDETR):
         self.decoder = DeformableTransformerDecoder(**configs['decoder'])
         self.embed_dims = self.encoder.embed_dims
         self.query_embedding = nn.Embedding(self.num_queries, 2 * self.embed_dims)
-        self.level_embed = nn.Parameter(torch.empty(self.num_feature_levels, self.embed_dims))
+        # mmdet leaves it empty until init_weights: whatever lay in that memory, NaN included.
+        self.level_embed = nn.Parameter(torch.zeros(self.num_feature_levels, self.embed_dims))
         self.reference_points_fc = nn.Linear(self.embed_dims, 2)
 
     def init_weights(self) -> None:
