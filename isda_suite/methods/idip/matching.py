@@ -72,7 +72,12 @@ class IDIPAssigner(SimOTAAssigner):
     ) -> None:
         require_one_of('roi_head.assigner.center_size', center_size, CENTER_SIZES)
         require_at_least('roi_head.assigner.candidate_topk', candidate_topk, 1)
-        super().__init__(center_radius=center_radius, candidate_topk=candidate_topk)
+        super().__init__(
+            center_radius=center_radius,
+            candidate_topk=candidate_topk,
+            # mmdet's own default names no scope, so it is found in that of the run only.
+            iou_calculator=dict(type='mmdet.BboxOverlaps2D'),
+        )
         self.focal_cost = FocalLossCost(alpha, gamma, eps=_EPS, weight=cls_weight)
         self.l1_weight = l1_weight
         self.giou_weight = giou_weight
