@@ -171,7 +171,7 @@ def _data_paths(dataset: Any, place: str) -> Iterator[tuple[str, str]]:
         yield f'{place}.data_root', root
         return
     if dataset.get('ann_file'):
-        yield f'{place}.ann_file', _annotation_file(dataset)
+        yield f'{place}.ann_file', _annotation_file(root, dataset)
     prefix = dataset.get('data_prefix') or {}
     parts = {'': prefix} if isinstance(prefix, str) else prefix
     for key, value in parts.items():
@@ -179,10 +179,12 @@ def _data_paths(dataset: Any, place: str) -> Iterator[tuple[str, str]]:
             yield f'{place}.data_prefix.{key}'.rstrip('.'), _below(root, value)
 
 
-def _annotation_file(dataset: Any) -> str:
-    if '://' in dataset['ann_file']:
-        return str(dataset['ann_file'])
-    # Loads the readers of annotations, which only a configuration with data needs.
+def _annotation_file(root: str, dataset: Any) -> str:
+    name = str(dataset['ann_file'])
+    # Only videos have other official names. The readers that know them load mmdet, which would
+    # delay every message about a missing path.
+    if 'YouTubeVIS' not in str(dataset.get('type')) or '://' in name:
+        return _below(root, name)
     with quiet_imports():
         from isda_suite.datasets.checks import annotation_path
 

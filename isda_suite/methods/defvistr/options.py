@@ -1,10 +1,10 @@
 """What the three variants are, and the options that encoder and decoder share."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from isda_suite.layers.errors import ModelConfigError
+from isda_suite.layers.option_checks import require_one_of
 
 from .position_encoding import require_even_channels
 
@@ -100,16 +100,6 @@ def require_positive(name: str, value: int) -> None:
     """
     if value < 1:
         raise ModelConfigError(f'{name}: expected at least 1, got {value}')
-
-
-def require_one_of(name: str, value: object, known: Sequence[str]) -> None:
-    """Refuse an unknown word.
-
-    Raises:
-        ModelConfigError: if ``value`` is not among ``known``.
-    """
-    if value not in known:
-        raise ModelConfigError(f'{name}: expected one of {tuple(known)}, got {value!r}')
 
 
 def check_variant(

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from mmcv.ops import batched_nms
-from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from .options import InferenceOptions
+from isda_suite.layers.mask_pasting import paste_into_boxes
 
-# Float32 values of the masks that a GPU pastes at once (256 MB).
-CHUNK_VALUES = 64 * 2**20
+from .options import InferenceOptions
 
 
 @dataclass
@@ -100,36 +98,9 @@ def finish(
         bboxes=boxes,
         scores=found.scores,
         labels=found.labels,
-        masks=paste_masks(mask_probs[keep], boxes, out_hw, mask_thr),
+        masks=paste_into_boxes(mask_probs[keep], boxes, out_hw, mask_thr),
         proposal_inds=found.proposal_inds,
     )
-
-
-def paste_masks(probs: Tensor, boxes: Tensor, out_hw: tuple[int, int], mask_thr: float) -> Tensor:
-    """Paste mask probabilities into boxes of an image.
-
-    Args:
-        probs: (P, h, w) probabilities; P may be 0.
-        boxes: (P, 4) xyxy in pixels of the result, each with an area.
-        out_hw: Size of the result.
-        mask_thr: A pixel is foreground from here on, 0..1.
-
-    Returns:
-        (P, height, width) bool, on the device of ``probs``.
-    """
-    height, width = out_hw
-    out = torch.zeros((len(probs), height, width), dtype=torch.bool, device=probs.device)
-    on_cpu = probs.device.type == 'cpu'
-    # Single masks on the CPU, each only around its box; a GPU works on whole images at once.
-    step = 1 if on_cpu else max(1, CHUNK_VALUES // (height * width))
-    for start in range(0, len(probs), step):
-        part = slice(start, start + step)
-        pasted, place = _do_paste_mask(
-            probs[part, None].float(), boxes[part], height, width, skip_empty=on_cpu
-        )
-        at = (part, *place)
-        out[at] = pasted >= mask_thr
-    return out
 
 
 def _clip(boxes: Tensor, size_hw: tuple[int, int]) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from isda_suite.layers.errors import ModelConfigError
+from isda_suite.layers.option_checks import require_one_of
 from isda_suite.registry import MODELS
 
 DUPLICATE = ('width', 'none')
@@ -145,8 +146,8 @@ class TwinTransformer(BaseModule):
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        _require('duplicate', duplicate, DUPLICATE)
-        _require('pos_embed', pos_embed, POS_EMBED)
+        require_one_of('transformer.duplicate', duplicate, DUPLICATE)
+        require_one_of('transformer.pos_embed', pos_embed, POS_EMBED)
         if num_heads < 1 or embed_dims % num_heads:
             raise ModelConfigError(
                 f'transformer: embed_dims={embed_dims} cannot be split into num_heads={num_heads} '
@@ -203,8 +204,3 @@ def _conv_branch(embed_dims: int) -> nn.Sequential:
         nn.LeakyReLU(0.01),
         nn.Conv2d(embed_dims, embed_dims, 3, padding=1),
     )
-
-
-def _require(option: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ModelConfigError(f'transformer.{option}: expected one of {known}, got {value!r}')

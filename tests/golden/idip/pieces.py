@@ -8,10 +8,10 @@ from mmdet.structures.mask import PolygonMasks
 from mmengine import Config
 from mmengine.registry import PARAM_SCHEDULERS, TRANSFORMS, init_default_scope
 
+from isda_suite.layers.mask_pasting import paste_into_boxes
 from isda_suite.methods.idip.dynamic_head import decode_boxes
 from isda_suite.methods.idip.head import extract
 from isda_suite.methods.idip.loss import mask_targets
-from isda_suite.methods.idip.postprocess import paste_masks
 from isda_suite.registry import MODELS
 from tests.golden.idip.models import feats_of
 from tests.methods.idip.build import CONFIG
@@ -61,7 +61,7 @@ def _targets(case, inputs):
 def _paste(case, inputs):
     probs, boxes = (torch.from_numpy(inputs[name]) for name in ('probs', 'boxes'))
     size, threshold = case.config['image_size'], case.config['mask_threshold']
-    return dict.fromkeys(case.outputs, paste_masks(probs, boxes, tuple(size), threshold))
+    return dict.fromkeys(case.outputs, paste_into_boxes(probs, boxes, tuple(size), threshold))
 
 
 def _resize(**options):
