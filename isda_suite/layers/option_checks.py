@@ -1,6 +1,25 @@
 """Checks of single options of a model."""
 
+from collections.abc import Iterable
+
 from .errors import ModelConfigError
+
+
+def require_known(name: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse options that a group of them does not have.
+
+    Args:
+        name: Path of the group below ``model``.
+        given: Names in the configuration.
+        known: Names that may stand there, in the order to list them.
+
+    Raises:
+        ModelConfigError: listing the unknown and the known names.
+    """
+    known = list(known)
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise ModelConfigError(f'{name}: unknown {", ".join(unknown)}; known: {", ".join(known)}')
 
 
 def require_one_of(name: str, value: object, known: tuple[str, ...]) -> None:

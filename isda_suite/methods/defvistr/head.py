@@ -11,6 +11,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from isda_suite.layers.errors import ModelConfigError
+from isda_suite.layers.option_checks import require_known
 from isda_suite.registry import MODELS, TASK_UTILS
 
 from .loss import LossSettings, count_boxes, detection_losses, mask_losses
@@ -207,10 +208,5 @@ class DefVisTRHead(BaseModule):
 
 
 def _loss_settings(config: dict[str, Any] | None) -> LossSettings:
-    known = [field.name for field in fields(LossSettings)]
-    unknown = sorted(set(config or {}) - set(known))
-    if unknown:
-        raise ModelConfigError(
-            f'head.loss: unknown {", ".join(unknown)}; known: {", ".join(known)}'
-        )
+    require_known('head.loss', config or {}, [field.name for field in fields(LossSettings)])
     return LossSettings(**(config or {}))

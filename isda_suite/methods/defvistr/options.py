@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from isda_suite.layers.errors import ModelConfigError
-from isda_suite.layers.option_checks import require_one_of
+from isda_suite.layers.option_checks import require_known, require_one_of
 
 from .position_encoding import require_even_channels
 
@@ -74,11 +74,7 @@ class TransformerOptions:
         """
         config = dict(config or {})
         known = [f.name for f in fields(cls)]
-        unknown = sorted(set(config) - set(known))
-        if unknown:
-            raise ModelConfigError(
-                f'transformer: unknown {", ".join(unknown)}; known: {", ".join(known)}'
-            )
+        require_known('transformer', config, known)
         options = cls(**config)
         for name in known[:8]:
             require_positive(f'transformer.{name}', getattr(options, name))

@@ -11,6 +11,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from isda_suite.layers.errors import ModelConfigError
+from isda_suite.layers.option_checks import require_known
 
 from .linking import ClipLinker
 from .postprocess import clip_tracks, count_votes, frame_scores, voted_label
@@ -44,12 +45,7 @@ class VideoTracks:
             for function in (clip_tracks, ClipLinker)
         )
         linking.add('overlap')
-        unknown = sorted(set(test_cfg) - decoding - linking)
-        if unknown:
-            raise ModelConfigError(
-                f'test_cfg: unknown {", ".join(unknown)}; known: '
-                f'{", ".join(sorted(decoding | linking))}'
-            )
+        require_known('test_cfg', test_cfg, sorted(decoding | linking))
         self._decoding = {name: value for name, value in test_cfg.items() if name in decoding}
         self._linking = {name: value for name, value in test_cfg.items() if name in linking}
         self.new_linker()  # says at once what is wrong with the options
