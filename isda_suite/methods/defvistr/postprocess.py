@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from isda_suite.layers.errors import ModelConfigError
+from isda_suite.layers.option_checks import require_one_of
 
 Rle = dict[str, Any]
 
@@ -78,8 +79,7 @@ def check_score_mode(mode: str) -> None:
     Raises:
         ModelConfigError: if it is none of ``SCORES``.
     """
-    if mode not in SCORES:
-        raise ModelConfigError(f'test_cfg.score: expected one of {SCORES}, got {mode!r}')
+    require_one_of('test_cfg.score', mode, SCORES)
 
 
 def voted_label(votes: dict[int, int]) -> int:

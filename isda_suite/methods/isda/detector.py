@@ -8,6 +8,7 @@ from torch import Tensor
 
 from isda_suite.layers.deformable_detector import DeformableDetector, unpadded_samples
 from isda_suite.layers.errors import ModelConfigError
+from isda_suite.layers.option_checks import require_one_of
 from isda_suite.registry import MODELS
 
 MASK_FEAT_SOURCES = ('neck', 'encoder')
@@ -46,10 +47,7 @@ class ISDA(DeformableDetector):
         mask_feat_source: str = 'neck',
         **kwargs: Any,
     ) -> None:
-        if mask_feat_source not in MASK_FEAT_SOURCES:
-            raise ModelConfigError(
-                f'mask_feat_source: expected one of {MASK_FEAT_SOURCES}, got {mask_feat_source!r}'
-            )
+        require_one_of('mask_feat_source', mask_feat_source, MASK_FEAT_SOURCES)
         for key in ('with_box_refine', 'as_two_stage'):
             if kwargs.get(key):
                 raise ModelConfigError(f'{key}: ISDA has no boxes to refine, leave it out')

@@ -18,6 +18,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from isda_suite.layers.errors import ModelConfigError
+from isda_suite.layers.option_checks import require_one_of
 from isda_suite.registry import MODELS, TASK_UTILS
 
 from .loss import (
@@ -90,8 +91,7 @@ class ISDAHead(BaseModule):
             ('position_mode', position_mode, POSITION_MODES),
             ('target_down', target_down, TARGET_DOWN),
         ):
-            if value not in known:
-                raise ModelConfigError(f'bbox_head.{name}: expected one of {known}, got {value!r}')
+            require_one_of(f'bbox_head.{name}', value, known)
         if as_two_stage:
             raise ModelConfigError('as_two_stage: ISDA has no proposals, leave it out')
         self.num_classes = num_classes

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from isda_suite.layers.dynamic_masks import decode_mask_logits
 from isda_suite.layers.errors import ModelConfigError
+from isda_suite.layers.option_checks import require_one_of
 from isda_suite.matchers.ignored_regions import ignored_region, lies_in_region
 
 TARGET_DOWN = ('bilinear', 'area')
@@ -51,8 +52,7 @@ def downsample_masks(
     Raises:
         ModelConfigError: if the masks are larger than the batch or the mode is unknown.
     """
-    if mode not in TARGET_DOWN:
-        raise ModelConfigError(f'target_down: expected one of {TARGET_DOWN}, got {mode!r}')
+    require_one_of('target_down', mode, TARGET_DOWN)
     masks = torch.as_tensor(masks)
     h, w = masks.shape[1:]
     cells = (-(-h // 4), -(-w // 4))

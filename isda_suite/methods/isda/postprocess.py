@@ -6,6 +6,7 @@ from torch import Tensor
 from isda_suite.layers.dynamic_masks import decode_mask_logits
 from isda_suite.layers.errors import ModelConfigError
 from isda_suite.layers.mask_pasting import paste_masks
+from isda_suite.layers.option_checks import require_one_of
 from isda_suite.layers.query_selection import select_queries
 
 MASK_SCORES = ('foreground', 'all', 'none')
@@ -28,8 +29,7 @@ def mask_quality(masks: Tensor, mode: str, mask_thr: float) -> Tensor:
     Raises:
         ModelConfigError: for another mode.
     """
-    if mode not in MASK_SCORES:
-        raise ModelConfigError(f'test_cfg.mask_score: expected one of {MASK_SCORES}, got {mode!r}')
+    require_one_of('test_cfg.mask_score', mode, MASK_SCORES)
     if mode == 'none':
         return masks.new_ones(len(masks))
     inside = masks > (mask_thr if mode == 'foreground' else ALL_PIXELS_THR)

@@ -9,6 +9,7 @@ from mmengine.dist import all_gather, get_world_size
 from torch import Tensor
 
 from isda_suite.layers.errors import ModelConfigError
+from isda_suite.layers.option_checks import require_one_of
 from isda_suite.registry import TASK_UTILS
 
 from .instance_pixels import SAMPLINGS
@@ -78,8 +79,7 @@ class PixelMemory:
             ('sampling', sampling, SAMPLINGS),
             ('dtype', dtype, tuple(DTYPES)),
         ):
-            if value not in known:
-                raise ModelConfigError(f'memory.{name}: expected one of {known}, got {value!r}')
+            require_one_of(f'memory.{name}', value, known)
         for name, number in (('capacity', capacity), ('per_instance', per_instance)):
             if number < 1:
                 raise ModelConfigError(f'memory.{name}: expected at least 1, got {number}')

@@ -6,7 +6,7 @@ A preset is three dicts of defaults; whatever a configuration says goes before i
 from collections.abc import Mapping
 from typing import Any
 
-from isda_suite.layers.errors import ModelConfigError
+from isda_suite.layers.option_checks import require_one_of
 
 _FLIP = dict(type='isda_suite.FlipX')
 _FLIP_OR_CROP = dict(
@@ -60,8 +60,7 @@ def settings_of(
     Raises:
         ModelConfigError: for an unknown preset.
     """
-    if preset not in PRESETS:
-        raise ModelConfigError(f'preset: expected one of {tuple(PRESETS)}, got {preset!r}')
+    require_one_of('preset', preset, tuple(PRESETS))
     merged: dict[str, dict[str, Any] | None] = {}
     for name, own in given.items():
         default = PRESETS[preset][name]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from isda_suite.layers.errors import ModelConfigError
+from isda_suite.layers.option_checks import require_one_of
 from isda_suite.registry import MODELS
 
 MODES = ('focal', 'thresholded_mean', 'bce', 'max')
@@ -94,8 +94,7 @@ class UniquenessLoss(nn.Module):
             ('mode', mode, MODES),
             ('same_class', same_class, ('include', 'only', 'exclude')),
         ):
-            if value not in known:
-                raise ModelConfigError(f'uniqueness.{name}: expected one of {known}, got {value!r}')
+            require_one_of(f'uniqueness.{name}', value, known)
         self.mode = mode
         self.loss_weight = loss_weight
         self.alpha = alpha

@@ -13,7 +13,7 @@ from mmengine.model import constant_init
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from isda_suite.layers.errors import ModelConfigError
+from isda_suite.layers.option_checks import require_one_of
 from isda_suite.registry import MODELS, TASK_UTILS
 
 from .loss import Match, code_masks, image_factor, match_image, query_errors
@@ -63,10 +63,7 @@ class SOLQHead(DeformableDETRHead):
         test_cfg: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        if vector_avg not in VECTOR_AVG:
-            raise ModelConfigError(
-                f'bbox_head.vector_avg: expected one of {VECTOR_AVG}, got {vector_avg!r}'
-            )
+        require_one_of('bbox_head.vector_avg', vector_avg, VECTOR_AVG)
         self.vector_hidden_dims, self.vector_avg = vector_hidden_dims, vector_avg
         self.vector_start_layer, self.log_errors = vector_start_layer, log_errors
         coder = mask_coder or dict(type='isda_suite.DCTMaskCoder')

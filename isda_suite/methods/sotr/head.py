@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from isda_suite.layers.dynamic_masks import decode_mask_logits
 from isda_suite.layers.errors import ModelConfigError
 from isda_suite.layers.mask_feature import MaskFeatureBranch
+from isda_suite.layers.option_checks import require_one_of
 from isda_suite.registry import MODELS
 
 from .postprocess import detect
@@ -63,10 +64,7 @@ class SOTRHead(SOLOV2Head):
         mask_avg: str = 'targets',
         **kwargs: Any,
     ) -> None:
-        if mask_avg not in MASK_AVG:
-            raise ModelConfigError(
-                f'mask_head.mask_avg: expected one of {MASK_AVG}, got {mask_avg!r}'
-            )
+        require_one_of('mask_head.mask_avg', mask_avg, MASK_AVG)
         if kwargs.get('dynamic_conv_size', 1) != 1:
             raise ModelConfigError('mask_head.dynamic_conv_size: SOTR has kernels of one pixel')
         self.mask_avg = mask_avg

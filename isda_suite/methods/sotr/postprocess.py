@@ -10,8 +10,8 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from isda_suite.layers.dynamic_masks import decode_mask_logits
-from isda_suite.layers.errors import ModelConfigError
 from isda_suite.layers.mask_pasting import paste_masks
+from isda_suite.layers.option_checks import require_one_of
 
 KERNELS = ('gaussian', 'linear', 'hard')
 
@@ -101,8 +101,7 @@ def detect(
 
     Source: SOTR (arXiv:2108.06747), inference; matrix NMS: SOLOv2 (arXiv:2003.10152).
     """
-    if kernel not in KERNELS:
-        raise ModelConfigError(f'test_cfg.kernel: expected one of {KERNELS}, got {kernel!r}')
+    require_one_of('test_cfg.kernel', kernel, KERNELS)
     scores = torch.cat([point_nms(x.float().sigmoid()[None])[0].flatten(1) for x in cls_logits], 1)
     labels, cells = (scores > score_thr).nonzero(as_tuple=True)
     scores = scores[labels, cells]
