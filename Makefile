@@ -42,11 +42,10 @@ $(STAMPS)/torch: $(STAMPS)/venv requirements/build.txt
 	$(PIP) install $(PIP_ARGS) -r requirements/build.txt $(PAIR)
 	@touch $@
 
-$(STAMPS)/requirements: $(STAMPS)/torch requirements/runtime.txt requirements/test.txt requirements/onnx.txt \
-		requirements/lock.txt
+EXTRAS := runtime test onnx docs web supervision
+$(STAMPS)/requirements: $(STAMPS)/torch $(EXTRAS:%=requirements/%.txt) requirements/lock.txt
 	@echo '[3/4] the other packages'
-	$(PIP) install $(PIP_ARGS) $(if $(LOCK),-c $(LOCK)) $(PAIR) \
-		-r requirements/runtime.txt -r requirements/test.txt -r requirements/onnx.txt
+	$(PIP) install $(PIP_ARGS) $(if $(LOCK),-c $(LOCK)) $(PAIR) $(EXTRAS:%=-r requirements/%.txt)
 	@touch $@
 
 # The other packages: `requirements` for working on isda_suite, `bench` for comparing its operators.
@@ -130,7 +129,6 @@ $(STAMPS)/bench: $(MMCV_WHEEL)/done requirements/bench.txt
 	@touch $@
 
 docs: env
-	$(PIP) install -r requirements/docs.txt
 	$(BIN)/sphinx-build -W -b html docs docs/_build
 
 clean:
