@@ -14,7 +14,7 @@ from isda_suite.layers.errors import ModelConfigError
 from isda_suite.layers.option_checks import require_at_least
 from isda_suite.registry import MODELS
 
-from .diffusion import DiffusionSchedule, SamplingStep, add_noise, sample_boxes
+from .diffusion import DiffusionSchedule, SamplingStep, add_noise, join_steps, sample_boxes
 from .options import InferenceOptions
 from .postprocess import finish, select
 from .randomness import ImageNoise, draw_seed, image_key
@@ -28,7 +28,8 @@ class IDIP(BaseDetector):
     """Instance segmentation as diffusion of boxes.
 
     Training: target boxes are made noisy up to a random time, and the head is asked for the clean
-    ones. Inference: random boxes become predictions in a few steps, of which the last one counts.
+    ones. Inference: random boxes become predictions in a few steps, of which the last one counts,
+    or all of them with ``test_cfg.ensemble``.
 
     Every image has a stream of random numbers of its own, so what is drawn for it does not depend
     on the other images of its batch. In training the stream follows from the step's seed and the
@@ -198,14 +199,17 @@ class IDIP(BaseDetector):
 
         Returns:
             The samples with ``pred_instances``, best first: ``bboxes`` (n, 4) xyxy, ``scores``,
-            ``labels``, ``masks`` (n, h, w) bool, ``proposal_inds``.
+            ``labels``, ``masks`` (n, h, w) bool, ``proposal_inds``; in an ensemble proposal p of
+            step s is number s * N + p.
         """
         metas = [sample.metainfo for sample in batch_data_samples]
         self._state_randomness()
         feats = self.extract_feat(batch_inputs)
+        options = InferenceOptions.of(self.test_cfg, self.schedule.num_steps)
+        counted: list[SamplingStep] = []
         for step in self.sample(feats, metas, noises):
-            last = step
-        found = self.decode(feats, last, metas, rescale)
+            counted = [*counted, step] if options.ensemble else [step]
+        found = self.decode(feats, join_steps(counted), metas, rescale)
         return self.add_pred_to_datasample(batch_data_samples, found)
 
     def _state_randomness(self) -> None:
@@ -236,7 +240,7 @@ class IDIP(BaseDetector):
 
         Args:
             feats: Maps of :meth:`extract_feat`.
-            step: A step of :meth:`sample`.
+            step: A step of :meth:`sample`, or several joined.
             metas: B dicts with ``img_shape`` and ``ori_shape``.
             rescale: See :meth:`predict`.
 

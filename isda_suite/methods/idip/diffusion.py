@@ -134,6 +134,21 @@ class SamplingStep:
     kept: Tensor
 
 
+def join_steps(steps: Sequence[SamplingStep]) -> SamplingStep:
+    """Put the proposals of several steps side by side, for an ensemble of their predictions.
+
+    Args:
+        steps: S steps of the same batch.
+
+    Returns:
+        A step of S * N proposals, the first step's first; its time is the last one's.
+    """
+    names = ('signal', 'boxes_in', 'logits', 'boxes', 'features', 'kept')
+    return SamplingStep(
+        steps[-1].time, *(torch.cat([getattr(step, name) for step in steps], 1) for name in names)
+    )
+
+
 def sample_boxes(
     head: Head,
     sizes_hw: Sequence[tuple[int, int]],

@@ -20,6 +20,8 @@ class InferenceOptions:
             takes the whole schedule.
         sampling_type: ``'DDIM'`` or ``'DDPM'``.
         deterministic: Whether DDIM adds no noise on the way.
+        ensemble: Whether the predictions of all steps count, with duplicates suppressed over all of
+            them. The published code keeps those of the last step.
         renewal_thr: Between two steps a proposal whose best class score is not above this is
             replaced by a fresh random one, 0..1.
         nms_iou_thr: Boxes of a class that overlap a better one by more are suppressed, 0..1.
@@ -42,6 +44,7 @@ class InferenceOptions:
     sampling_steps: int = 3
     sampling_type: str = 'DDIM'
     deterministic: bool = False
+    ensemble: bool = False
     renewal_thr: float = 0.5
     nms_iou_thr: float = 0.5
     mask_thr: float = 0.5
@@ -98,7 +101,8 @@ class InferenceOptions:
         Args:
             num_steps: Length of the schedule.
         """
+        counted = ', all of which count' if self.ensemble else ''
         if self.sampling_type == 'DDPM':
-            return f'DDPM in {num_steps} steps'
+            return f'DDPM in {num_steps} steps{counted}'
         noise = ' without noise on the way' if self.deterministic else ''
-        return f'DDIM in {self.sampling_steps} steps{noise}'
+        return f'DDIM in {self.sampling_steps} steps{noise}{counted}'

@@ -109,6 +109,34 @@ def test_boxes_and_steps_are_chosen_at_test_time(model):
     model.test_cfg = before
 
 
+def test_an_ensemble_counts_the_predictions_of_all_steps(model):
+    model.eval()
+    images, before = torch.randn(1, 3, *SIZE), dict(model.test_cfg)
+
+    def found(**options):
+        model.test_cfg = before | options
+        with torch.no_grad():
+            return model.predict(images, samples([SIZE]))[0].pred_instances
+
+    try:
+        everything = found(ensemble=True, nms_iou_thr=1, sampling_steps=3)
+        with torch.no_grad():
+            steps = list(model.sample(model.extract_feat(images), [samples([SIZE])[0].metainfo]))
+        once, alone = found(ensemble=True, sampling_steps=1), found(sampling_steps=1)
+        fewer = found(ensemble=True, nms_iou_thr=0.3, sampling_steps=3)
+    finally:
+        model.test_cfg = before
+    assert len(steps) == 3
+    probs = torch.cat([step.logits[0] for step in steps]).sigmoid()
+    best = probs.flatten().sort(descending=True).values[: len(probs)]
+    inside = everything.scores  # boxes without area inside the image are left out
+    assert len(inside) > len(alone) and torch.isin(inside, best).all()
+    assert everything.proposal_inds.max() >= probs.shape[0] * 2 // 3, 'the last step counts too'
+    assert everything.proposal_inds.min() < probs.shape[0] // 3, 'and the first'
+    assert torch.equal(once.scores, alone.scores) and torch.equal(once.masks, alone.masks)
+    assert len(fewer) < len(everything)
+
+
 @pytest.mark.parametrize('batching', ['loop', 'grouped', 'joint'])
 @pytest.mark.parametrize('gts', [[], BOXES], ids=['no objects', 'objects'])
 def test_gradient_reaches_every_parameter(batching, gts):
