@@ -1,6 +1,6 @@
 # SOLOv2 with a caffe-style ResNet-50 (BGR, the stride in the 1x1 convolution), without IUQ, on any
-# data set in COCO format: as the small one beside it, but for a pretrained backbone. Set `data_root`,
-# and model.backbone.init_cfg.checkpoint to a state dict with the names of mmdet's
+# data set in COCO format: as the small one, but for a pretrained backbone. Set `data_root`
+# and model.backbone.init_cfg.checkpoint, a state dict with the names of mmdet's
 # ResNet(style='caffe').
 _base_ = ['./iuq_solov2-r18-plain_custom_coco.py']
 
