@@ -82,6 +82,7 @@ model = dict(
         sampling_steps=3,
         sampling_type='DDIM',
         deterministic=False,
+        ensemble=False,  # True: the predictions of all steps count
         renewal_thr=0.5,
         nms_iou_thr=0.5,
         mask_thr=0.5,
