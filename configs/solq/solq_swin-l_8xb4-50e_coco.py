@@ -3,12 +3,11 @@
 _base_ = ['./solq_r50_8xb4-50e_coco.py']
 
 url = 'https://github.com/SwinTransformer/storage/releases/download/v1.0.0/swin_large_patch4_window12_384_22k.pth'
-swin = dict(type='SwinTransformer', convert_weights=True, pretrain_img_size=384, with_cp=True)
+swin = dict(type='SwinTransformer', convert_weights=True, pretrain_img_size=384, drop_path_rate=0.2)
 shape = dict(embed_dims=192, depths=[2, 2, 18, 2], num_heads=[6, 12, 24, 48], window_size=12)
 more = dict(out_indices=(1, 2, 3), init_cfg=dict(type='Pretrained', checkpoint=url))
 model = dict(
-    backbone=dict(_delete_=True, drop_path_rate=0.2, **swin, **shape, **more),
-    neck=dict(in_channels=[384, 768, 1536]),
+    backbone=dict(_delete_=True, **swin, **shape, **more), neck=dict(in_channels=[384, 768, 1536])
 )
 sides = [(side, 1333) for side in range(416, 1089, 32)]
 resize = dict(type='RandomChoiceResize', scales=sides, keep_ratio=True)

@@ -67,7 +67,25 @@ def test_two_tasks_train_together(srun, config, tmp_path):
     assert (tmp_path / 'w/iter_4.pth').is_file()
     log = next((tmp_path / 'w').rglob('*.log')).read_text()
     assert "launcher = 'slurm'" in log and f'port={port}' in log
+    assert done.stderr.count(f'now --cfg-options +env_cfg.dist_cfg.port={port}') == 1
     assert 'Iter(val) [2/2]' in log, 'each of two ranks sees half of the four images'
+
+
+def test_two_configurations_with_their_own_ports_are_two_jobs(srun, config, tmp_path):
+    """The other form of mmdet 2's README: `dist_params` in config1.py and config2.py."""
+    ports = {name: free_port() for name in ('config1', 'config2')}
+    for name, port in ports.items():
+        text = f"{config.read_text()}dist_params = dict(backend='nccl', port={port})\n"
+        (tmp_path / f'{name}.py').write_text(text)
+        done, _ = srun(
+            *('slurm_train.sh', 'short', 'toy', f'{name}.py', name, '--seed', '1'),
+            GPUS='1',
+            GPUS_PER_NODE='0',
+            CPUS_PER_TASK='1',
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert f'port={port}' in done.stderr and 'env_cfg=dict(dist_cfg=' in done.stderr
+        assert f'port={port}' in next((tmp_path / name).rglob('*.log')).read_text()
 
 
 def test_the_test_script_hands_over_its_arguments(srun):
