@@ -210,7 +210,7 @@ def _maps_of(value: Tensor, padding: Tensor | None, shapes: Any) -> list[Tensor]
         image = image.masked_fill(padding[..., None], 0.0)
     cells = torch.cat([value, image], dim=-1).transpose(1, 2)
     parts = torch.split(cells, [h * w for h, w in sizes], dim=-1)
-    return [part.unflatten(-1, size) for part, size in zip(parts, sizes, strict=True)]
+    return [p.reshape(*p.shape[:2], *size) for p, size in zip(parts, sizes, strict=True)]
 
 
 def _starts(sizes: list[tuple[int, int]], device: torch.device) -> Tensor:

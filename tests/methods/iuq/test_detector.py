@@ -235,7 +235,7 @@ def test_the_backbone_can_be_left_out_of_the_second_pass():
     assert 'extract_feat' not in vars(model.plain)
 
 
-@pytest.mark.parametrize('family', ['solov2', 'condinst', 'isda'])
+@pytest.mark.parametrize('family', ['solov2', 'condinst', 'isda', 'sotr', 'solq', 'idip'])
 def test_mixed_precision_gives_finite_terms(family):
     model = build_iuq(family)
     with torch.autocast('cpu', dtype=torch.bfloat16):
