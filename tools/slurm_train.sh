@@ -3,7 +3,9 @@
 #   [GPUS=8 GPUS_PER_NODE=8 CPUS_PER_TASK=5 SRUN_ARGS=...] \
 #       tools/slurm_train.sh PARTITION JOB CONFIG WORK_DIR [arguments of train.py]
 # GPUS processes, one for each GPU. GPUS_PER_NODE=0 asks for no GPU: GPUS processes on CPUs.
-# SRUN_ARGS are further options of srun; --options 'dist_params.port=29500' is still accepted.
+# SRUN_ARGS are further options of srun. Jobs that share a machine need ports of their own:
+#   --cfg-options +env_cfg.dist_cfg.port=29500. The old --options 'dist_params.port=29500', and
+#   dist_params = dict(backend='nccl', port=29500) in CONFIG, are still accepted.
 #
 # NOTICE seconds (120) before the time limit, or when the job is preempted, the run saves a
 # checkpoint and ends with 75. It always resumes from what WORK_DIR holds, so the same command goes

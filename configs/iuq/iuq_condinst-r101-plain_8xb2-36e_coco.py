@@ -1,5 +1,12 @@
 # CondInst R-101 without IUQ.
-_base_ = ['./iuq_condinst-r50-plain_8xb2-36e_coco.py']
+_base_ = [
+    '../_base_/models/condinst_r50.py',
+    '../_base_/datasets/coco_multiscale.py',
+    '../_base_/schedules/sgd_36e.py',
+    '../_base_/default_runtime.py',
+]
+default_scope = 'mmdet'
+custom_imports = dict(imports=['isda_suite'], allow_failed_imports=False)
 
 model = dict(
     backbone=dict(depth=101, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet101'))

@@ -7,14 +7,3 @@ _base_ = [
 ]
 default_scope = 'mmdet'
 custom_imports = dict(imports=['isda_suite'], allow_failed_imports=False)
-
-# Images are padded to one size, as mmdet trains it.
-padding = dict(
-    type='BatchFixedSizePad',
-    size=(1024, 1024),
-    img_pad_value=0,
-    pad_mask=True,
-    mask_pad_value=0,
-    pad_seg=False,
-)
-model = dict(data_preprocessor=dict(batch_augments=[padding]))

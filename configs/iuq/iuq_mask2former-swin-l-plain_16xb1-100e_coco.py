@@ -1,5 +1,12 @@
 # Mask2Former Swin-L (ImageNet-22k), 200 queries, 100 epochs without IUQ.
-_base_ = ['./iuq_mask2former-r50-plain_8xb2-50e_coco.py']
+_base_ = [
+    '../_base_/models/mask2former_r50.py',
+    '../_base_/datasets/coco_jittered.py',
+    '../_base_/schedules/adamw_50e.py',
+    '../_base_/iteration_runtime.py',
+]
+default_scope = 'mmdet'
+custom_imports = dict(imports=['isda_suite'], allow_failed_imports=False)
 
 url = 'https://github.com/SwinTransformer/storage/releases/download/v1.0.0/swin_large_patch4_window12_384_22k.pth'
 swin = dict(

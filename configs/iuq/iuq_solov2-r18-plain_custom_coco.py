@@ -3,7 +3,14 @@
 # classes are those of the json. Made for small sets on two CPU cores, from random weights: images
 # of 384 pixels, 2 a step, counted in iterations. Longer than a variant should be, because it
 # replaces model, data, schedule and loop.
-_base_ = ['./iuq_solov2-r50-plain_8xb2-36e_coco.py']
+_base_ = [
+    '../_base_/models/solov2_r50.py',
+    '../_base_/datasets/coco_multiscale.py',
+    '../_base_/schedules/sgd_36e.py',
+    '../_base_/default_runtime.py',
+]
+default_scope = 'mmdet'
+custom_imports = dict(imports=['isda_suite'], allow_failed_imports=False)
 
 data_root = 'data/custom/'
 scale = (384, 384)  # the longer side at most, ratio kept

@@ -1,5 +1,12 @@
 # SOLOv2 R-50 without IUQ on LVIS v1: 1203 classes, rare ones repeated (`pip install lvis`).
-_base_ = ['./iuq_solov2-r50-plain_8xb2-36e_coco.py']
+_base_ = [
+    '../_base_/models/solov2_r50.py',
+    '../_base_/datasets/coco_multiscale.py',
+    '../_base_/schedules/sgd_36e.py',
+    '../_base_/default_runtime.py',
+]
+default_scope = 'mmdet'
+custom_imports = dict(imports=['isda_suite'], allow_failed_imports=False)
 
 data_root = 'data/lvis/'
 val_ann = 'annotations/lvis_v1_val.json'

@@ -93,7 +93,8 @@ model = dict(
             ],
         )
     ),
-    test_cfg=dict(max_per_img=100, mask_thr=0.5),
+    # mask_score='foreground': the mean value of a mask counts for its score too.
+    test_cfg=dict(max_per_img=100, mask_thr=0.5, mask_score='none'),
 )
 
 # As in the data set's file, but images and crops without an object are kept. The published code

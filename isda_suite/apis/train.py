@@ -11,10 +11,10 @@ from isda_suite.engine.errors import ConfigError
 from isda_suite.engine.launch import (
     build_runner,
     explained,
-    is_first_process,
     load_config,
     prepare_run,
 )
+from isda_suite.engine.old_options import is_first_process
 
 
 # One argument for each flag of tools/train.py, so more than seven.

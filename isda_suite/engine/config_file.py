@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isda_suite.engine.errors import ConfigError
+from isda_suite.engine.old_options import renamed_words, take_old_dist_params
 from isda_suite.engine.plain_files import read_files_as_data
 from isda_suite.resources import resource_root
 
@@ -73,6 +74,7 @@ def read_config(name: str | Path, options: dict[str, Any] | None = None) -> 'Con
         cfg = Config.fromfile(str(path))
     except Exception as error:
         raise ConfigError(f'{path} cannot be read: {type(error).__name__}: {error}') from error
+    take_old_dist_params(cfg)
     apply_options(cfg, options)
     return cfg
 
@@ -131,16 +133,10 @@ def parse_options(items: list[str] | None, old: list[str] | None = None) -> dict
     Raises:
         ConfigError: if a word has no ``=`` or its value cannot be read.
     """
-    renamed = [
-        f'+env_cfg.dist_cfg.{item.removeprefix("dist_params.")}'
-        if item.startswith('dist_params.')
-        else item
-        for item in old or []
-    ]
-    words = [*renamed, *(items or [])]
-    for word in words:
+    for word in [*(old or []), *(items or [])]:
         if '=' not in word:
             raise ConfigError(f'--cfg-options {word}: expected key=value')
+    words = [*renamed_words(old or []), *(items or [])]
     if not words:
         return {}
     from mmengine.config import DictAction

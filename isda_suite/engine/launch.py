@@ -138,14 +138,6 @@ def _require_launcher(launcher: str) -> None:
         )
 
 
-def is_first_process() -> bool:
-    """Say whether this is rank 0 of a run, before the ranks are connected."""
-    for variable in ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK'):
-        if variable in os.environ:
-            return os.environ[variable] == '0'
-    return True
-
-
 def _add_hooks(cfg: Any) -> None:
     hooks = cfg.get('default_hooks') or {}
     for name, kind in _HOOKS.items():

@@ -57,6 +57,7 @@ class QueryAdapter(ABC):
             them count too. Names, so that nothing has to be imported.
         row_pixels: Pixels that one stored row stands for.
         max_rows: Rows that ``respond`` takes at most, for heads to which a row is much work.
+        max_stride: Largest stride of the maps that are transformed; windows keep to multiples.
 
     Args:
         head: The head that was found in the detector, or the detector itself.
@@ -65,6 +66,7 @@ class QueryAdapter(ABC):
     heads: tuple[str, ...] = ()
     row_pixels: int = 1
     max_rows: int | None = None
+    max_stride: int = 32
 
     def __init__(self, head: Any) -> None:
         self.head = head

@@ -1,5 +1,6 @@
 """Every configuration of configs/ builds, checks and counts as expected."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -165,3 +166,29 @@ def test_the_reduced_protocol_resizes_in_testing_only(name, side):
     assert [step.scale for step in test.pipeline if step.type == 'Resize'] == [(side, side)]
     assert not [step for step in val.pipeline if step.type == 'Resize']
     assert test.data_prefix.img_path.endswith('test')
+
+
+def _depth(file):
+    """Count the steps from a file to `_base_`; another room's configuration counts as one."""
+    bases = re.search(r'^_base_ = (\[[^]]*\])', file.read_text(), re.MULTILINE)
+    steps = [
+        1 if '_base_' in base or Path(base).parent.name else 1 + _depth(file.parent / base)
+        for base in ast.literal_eval(bases[1])
+    ]
+    return max(steps)
+
+
+@pytest.mark.parametrize('file', sorted((CONFIGS / 'iuq').glob('*.py')), ids=lambda f: f.stem)
+def test_inheritance_is_at_most_two_deep(file):
+    assert _depth(file) <= 2
+
+
+@pytest.mark.parametrize('file', sorted((CONFIGS / 'iuq').glob('*.py')), ids=lambda f: f.stem)
+def test_with_and_without_iuq_the_recipe_is_the_same(file):
+    cfg = Config.fromfile(file)
+    if cfg.model.type != 'isda_suite.IUQDetector':
+        return
+    (base,) = ast.literal_eval(re.search(r'^_base_ = (\[.*\])', file.read_text(), re.M)[1])
+    plain = Config.fromfile(file.parent / base)
+    assert cfg.model.detector == plain.model
+    assert {key for key in cfg if cfg[key] != plain.get(key)} <= {'model', 'iuq'}

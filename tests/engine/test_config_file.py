@@ -106,8 +106,31 @@ def test_a_value_that_cannot_be_read_says_what_can(value):
         parse_options([f'a.b={value}'])
 
 
-def test_the_old_option_for_the_port_is_mapped():
+def test_the_old_option_for_the_port_is_mapped_and_the_new_one_named(capsys):
     assert parse_options(None, ['dist_params.port=29501']) == {'+env_cfg.dist_cfg.port': 29501}
+    assert '--cfg-options +env_cfg.dist_cfg.port=29501' in capsys.readouterr().err
+    assert parse_options(['a=1'], None) == {'a': 1}
+    assert capsys.readouterr().err == ''
+
+
+def test_the_old_place_of_the_port_is_read_and_the_new_one_named(tmp_path, capsys, monkeypatch):
+    """As in two configurations of mmdet 2, one for each of two jobs on a machine."""
+    (tmp_path / 'base.py').write_text("env_cfg = dict(dist_cfg=dict(backend='nccl'))\n")
+    for number in (1, 2):
+        text = f"_base_ = ['base.py']\ndist_params = dict(backend='gloo', port=2950{number})\n"
+        (tmp_path / f'config{number}.py').write_text(text)
+    for number in (1, 2):
+        cfg = read_config(tmp_path / f'config{number}.py')
+        assert cfg.env_cfg.dist_cfg == dict(backend='gloo', port=29500 + number)
+        assert 'dist_params' not in cfg
+        said = capsys.readouterr().err
+        assert f'config{number}.py' in said and f'port=2950{number}' in said
+    options = parse_options(['+env_cfg.dist_cfg.port=29507'])
+    assert read_config(tmp_path / 'config1.py', options).env_cfg.dist_cfg.port == 29507
+    monkeypatch.setenv('SLURM_PROCID', '1')
+    capsys.readouterr()
+    read_config(tmp_path / 'config1.py')
+    assert capsys.readouterr().err == '', 'said by the first process alone'
 
 
 def test_sources_are_shown_without_running_them(tmp_path):

@@ -3,7 +3,8 @@ import torch
 from mmengine.config import Config
 
 from isda_suite.engine.errors import ConfigError
-from isda_suite.engine.launch import is_first_process, load_config, prepare_run
+from isda_suite.engine.launch import load_config, prepare_run
+from isda_suite.engine.old_options import is_first_process
 
 
 def _loader(**options):

@@ -67,7 +67,24 @@ def test_two_tasks_train_together(srun, config, tmp_path):
     assert (tmp_path / 'w/iter_4.pth').is_file()
     log = next((tmp_path / 'w').rglob('*.log')).read_text()
     assert "launcher = 'slurm'" in log and f'port={port}' in log
+    assert done.stderr.count(f'now --cfg-options +env_cfg.dist_cfg.port={port}') == 1
     assert 'Iter(val) [2/2]' in log, 'each of two ranks sees half of the four images'
+
+
+def test_a_configuration_with_its_own_port_takes_it(srun, config, tmp_path):
+    """The other form of mmdet 2's README: `dist_params` in each of two jobs' configurations."""
+    port = free_port()
+    text = f"{config.read_text()}dist_params = dict(backend='nccl', port={port})\n"
+    (tmp_path / 'config1.py').write_text(text)
+    done, _ = srun(
+        *('slurm_train.sh', 'short', 'toy', 'config1.py', 'w', '--seed', '1'),
+        GPUS='1',
+        GPUS_PER_NODE='0',
+        CPUS_PER_TASK='1',
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f'port={port}' in done.stderr and 'env_cfg=dict(dist_cfg=' in done.stderr
+    assert f'port={port}' in next((tmp_path / 'w').rglob('*.log')).read_text()
 
 
 def test_the_test_script_hands_over_its_arguments(srun):

@@ -3,6 +3,15 @@
 num_classes = 80
 attention = dict(embed_dims=256, num_heads=8, dropout=0.0, batch_first=True)
 relu = dict(type='ReLU', inplace=True)
+# Images are padded to one size, as mmdet trains it.
+padding = dict(
+    type='BatchFixedSizePad',
+    size=(1024, 1024),
+    img_pad_value=0,
+    pad_mask=True,
+    mask_pad_value=0,
+    pad_seg=False,
+)
 
 model = dict(
     type='Mask2Former',
@@ -13,6 +22,7 @@ model = dict(
         bgr_to_rgb=True,
         pad_mask=True,
         pad_size_divisor=32,
+        batch_augments=[padding],
     ),
     backbone=dict(
         type='ResNet',

@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from isda_suite.layers.errors import ModelConfigError
+from isda_suite.layers.mask_coverage import bitmap_of, coverage_of
 from isda_suite.layers.query_adapter import QueryRecord, finest
 from isda_suite.registry import MODELS, TASK_UTILS
 
-from .instance_pixels import bitmap_of, choose_pixels, coverage_of
+from .instance_pixels import choose_background, choose_pixels
 from .memory import PixelMemory, StoredRows
 from .step import Step
 from .uniqueness import UniquenessLoss, spread_queries
@@ -29,6 +32,9 @@ class PixelUniqueness:
         row_pixels: Pixels that a row of the adapter stands for.
         max_rows: Rows that the adapter takes at most in a step.
 
+    Raises:
+        ModelConfigError: for ``memory.background`` where rows are regions of instances.
+
     Source: IUQ (arXiv:2210.00911), inter-image uniqueness with an external memory.
     """
 
@@ -40,6 +46,11 @@ class PixelUniqueness:
         max_rows: int | None = None,
     ) -> None:
         self.memory: PixelMemory = TASK_UTILS.build({'type': 'isda_suite.PixelMemory', **memory})
+        if row_pixels > 1 and self.memory.background:
+            raise ModelConfigError(
+                f'memory.background: expected 0, got {self.memory.background}: of this head the '
+                'memory stores regions of instances, and background is none'
+            )
         if row_pixels > 1:
             self.memory.capacity = max(self.memory.capacity // row_pixels, 1)
             self.memory.min_fill = self.memory.min_fill // row_pixels
@@ -123,7 +134,7 @@ class PixelUniqueness:
             if embedded is None:
                 continue
             one, gt_inds = embedded
-            labels = sample.gt_instances.labels[gt_inds]
+            labels = sample.gt_instances.labels[gt_inds].where(gt_inds >= 0, gt_inds)
             rows.append(one)
             about.append(torch.stack([torch.full_like(labels, image_id), labels, gt_inds], dim=1))
         if rows:
@@ -138,7 +149,10 @@ class PixelUniqueness:
     def _rows_of(
         self, step: Step, record: QueryRecord, sample: Any
     ) -> tuple[Tensor, Tensor] | None:
-        """Embed the chosen pixels of one image; ``None`` without instances."""
+        """Embed the chosen pixels of one image; ``None`` without instances.
+
+        Instances are -1 for background.
+        """
         if len(sample.gt_instances) == 0:
             return None
         ready = step.adapter.rows_of(record)
@@ -148,7 +162,22 @@ class PixelUniqueness:
         masks = bitmap_of(sample.gt_instances.masks, step.canvas_hw, pixels.device)
         coverage = coverage_of(masks, (pixels.shape[-2], pixels.shape[-1]))
         gt_inds, cells = choose_pixels(coverage, self.memory.per_instance, self.memory.sampling)
-        return step.adapter.embed(record, gt_inds, cells), gt_inds
+        rows = step.adapter.embed(record, gt_inds, cells)
+        if self.memory.background:
+            more = self._background_of(step, record, sample, coverage)
+            rows, gt_inds = torch.cat([rows, more]), F.pad(gt_inds, (0, len(more)), value=-1)
+        return rows, gt_inds
+
+    def _background_of(
+        self, step: Step, record: QueryRecord, sample: Any, coverage: Tensor
+    ) -> Tensor:
+        """Embed background of one image; heads that look from an instance get a random one."""
+        sides = zip(
+            sample.metainfo['img_shape'][:2], coverage.shape[1:], step.canvas_hw, strict=True
+        )
+        image_hw = [side * cells // whole for side, cells, whole in sides]
+        cells = choose_background(coverage, (image_hw[0], image_hw[1]), self.memory.background)
+        return step.adapter.embed(record, torch.randint_like(cells, len(coverage)), cells)
 
     def image_ids(self, step: Step) -> list[int]:
         """Return a number for every image of the batch; a new one where it has no id."""
