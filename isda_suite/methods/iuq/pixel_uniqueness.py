@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from isda_suite.layers.query_adapter import QueryRecord, finest
+from isda_suite.layers.query_adapter import QueryAdapter, QueryRecord, finest
 from isda_suite.registry import MODELS, TASK_UTILS
 
 from .instance_pixels import bitmap_of, choose_pixels, coverage_of
@@ -119,7 +119,14 @@ class PixelUniqueness:
         """Write the pixels of the batch, instance by instance."""
         rows, about = [], []
         for record, sample, image_id in zip(step.records, step.samples, ids, strict=True):
-            embedded = self._rows_of(step, record, sample)
+            embedded = rows_of_instances(
+                step.adapter,
+                record,
+                sample.gt_instances,
+                step.canvas_hw,
+                self.memory.per_instance,
+                self.memory.sampling,
+            )
             if embedded is None:
                 continue
             one, gt_inds = embedded
@@ -134,21 +141,6 @@ class PixelUniqueness:
     def _push_nothing(self, step: Step) -> None:
         width = 0 if self.memory.bank is None else self.memory.bank.shape[1]
         self.memory.push(step.inputs.new_zeros((0, width)), step.inputs.new_zeros((0, 3)).long())
-
-    def _rows_of(
-        self, step: Step, record: QueryRecord, sample: Any
-    ) -> tuple[Tensor, Tensor] | None:
-        """Embed the chosen pixels of one image; ``None`` without instances."""
-        if len(sample.gt_instances) == 0:
-            return None
-        ready = step.adapter.rows_of(record)
-        if ready is not None:
-            return ready
-        pixels = finest(record.pixels)
-        masks = bitmap_of(sample.gt_instances.masks, step.canvas_hw, pixels.device)
-        coverage = coverage_of(masks, (pixels.shape[-2], pixels.shape[-1]))
-        gt_inds, cells = choose_pixels(coverage, self.memory.per_instance, self.memory.sampling)
-        return step.adapter.embed(record, gt_inds, cells), gt_inds
 
     def image_ids(self, step: Step) -> list[int]:
         """Return a number for every image of the batch; a new one where it has no id."""
@@ -173,3 +165,36 @@ def _number_of(image_id: Any) -> int:
     if isinstance(image_id, str) and not image_id.isdigit():
         return (1 << 32) + zlib.crc32(image_id.encode())
     return int(image_id)
+
+
+def rows_of_instances(
+    adapter: QueryAdapter,
+    record: QueryRecord,
+    instances: Any,
+    canvas_hw: tuple[int, int],
+    per_instance: int = 50,
+    sampling: str = 'pad',
+) -> tuple[Tensor, Tensor] | None:
+    """Embed the chosen pixels of the instances of one image, as the memory stores them.
+
+    Args:
+        adapter: Of the head.
+        record: Of the image.
+        instances: Its ``gt_instances`` with ``masks``.
+        canvas_hw: Size of the padded batch.
+        per_instance: As for :class:`.memory.PixelMemory`.
+        sampling: As for :class:`.memory.PixelMemory`.
+
+    Returns:
+        Rows (P, D) and the instance (P,) of each; ``None`` without instances.
+    """
+    if len(instances) == 0:
+        return None
+    ready = adapter.rows_of(record)
+    if ready is not None:
+        return ready
+    pixels = finest(record.pixels)
+    masks = bitmap_of(instances.masks, canvas_hw, pixels.device)
+    coverage = coverage_of(masks, (pixels.shape[-2], pixels.shape[-1]))
+    gt_inds, cells = choose_pixels(coverage, per_instance, sampling)
+    return adapter.embed(record, gt_inds, cells), gt_inds

@@ -30,6 +30,7 @@ class QueryInstAdapter(QueryAdapter):
     heads = ('SparseRoIHead',)
     row_pixels = 196
     max_rows = 4
+    per_query = ('boxes', 'targets', 'regions')
 
     @property
     def _mask_head(self) -> Any:
