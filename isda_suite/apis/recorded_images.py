@@ -215,6 +215,8 @@ def _best_of_instances(adapter: QueryAdapter, image: RecordedImage) -> Tensor:
 
 def mask_quality(adapter: QueryAdapter, image: RecordedImage, record: QueryRecord) -> Tensor:
     """Compute how well queries of an image find their instances: the soft IoU, (N,) in 0..1."""
+    if len(record.gt_inds) == 0:
+        return record.queries.new_zeros(0)
     p = responses_to(adapter, record, image).nan_to_num(0.0)
     mask = image.inside(record.gt_inds, (p.shape[-2], p.shape[-1])).float()
     overlap = (p * mask).sum(dim=(1, 2))

@@ -31,6 +31,8 @@ from .recorded_images import (
 from .response_statistics import ResponseStatistics, measure, measure_records
 
 Array = NDArray[Any]
+#: Name, configuration and weights of a model.
+Model = tuple[str, str | Path | Config, str | Path | None]
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Selection:
             ``None`` takes those that the models together find best.
         queries: Instances of an image that are shown at most.
         others: Other images on which each query is shown.
+        hardest: Show those that are answered most strongly, on average of the models; otherwise
+            those that come next in the data.
         statistics_images: Images of the data over which statistics are computed, from the first.
         max_queries: Queries of an image that count in the statistics at most.
         seed: Of augmentation, matching and sampling.
@@ -57,6 +61,7 @@ class Selection:
     instances: tuple[int, ...] | None = None
     queries: int = 2
     others: int = 3
+    hardest: bool = False
     statistics_images: int = 30
     max_queries: int = 32
     seed: int = 0
@@ -78,7 +83,7 @@ class Watched:
 
 
 def show_responses(
-    models: Sequence[tuple[str, str | Path | Config, str | Path | None]],
+    models: Sequence[Model],
     out_dir: str | Path,
     selection: Selection | None = None,
     adapter: str = 'auto',
@@ -105,28 +110,15 @@ def show_responses(
         ModelConfigError: if a head has no adapter, with those that are known.
     """
     chosen = selection or Selection()
-    configs = [one if isinstance(one, Config) else read_config(one) for _, one, _ in models]
-    dataset = open_data(configs[0], chosen.split)
-    if chosen.images is not None:
-        require_indices(chosen.images, dataset, chosen.split)
-    if len(dataset) < 2:
-        raise ConfigError(f'the {chosen.split} data have {len(dataset)} images, 2 are needed')
-    places = sorted({*(chosen.images or ()), *range(min(chosen.statistics_images, len(dataset)))})
-    watched = []
-    for (name, _, checkpoint), config in zip(models, configs, strict=True):
-        model = load_model(config, checkpoint, device, trust)
-        found = record_images(model, dataset, places, chosen.max_queries, adapter, chosen.seed)
-        watched.append(Watched(name, *found))
-    shown = choose_queries(watched, chosen)
+    dataset, watched = _watch(models, chosen, adapter, device, trust)
     classes = dataset.metainfo.get('classes') or ()
-    rows, about = [], []
-    for place, instance in shown:
-        row, statistics = show_query(watched, place, instance, chosen.others, classes)
-        rows.append(row)
-        about.append(statistics)
+    shown = [
+        show_query(watched, place, instance, chosen, classes)
+        for place, instance in choose_queries(watched, chosen)
+    ]
     report = dict(
         split=chosen.split,
-        images=len(places),
+        images=len(watched[0].images),
         seed=chosen.seed,
         models=[
             dict(
@@ -137,14 +129,32 @@ def show_responses(
             )
             for one, (_, _, checkpoint) in zip(watched, models, strict=True)
         ],
-        shown=about,
+        shown=[statistics for _, statistics in shown],
     )
-    picture = draw_responses(rows, [one.name for one in watched])
+    picture = draw_responses([row for row, _ in shown], [one.name for one in watched])
     folder = Path(out_dir)
     with write_atomically(folder / 'responses.json', text=True) as file:
         json.dump(report, file, indent=1)
         file.write('\n')
     return save_picture(folder / 'responses.png', picture), folder / 'responses.json', report
+
+
+def _watch(
+    models: Sequence[Model], chosen: Selection, adapter: str, device: str, trust: bool
+) -> tuple[Any, list[Watched]]:
+    """Open the data and record the models one after another."""
+    configs = [one if isinstance(one, Config) else read_config(one) for _, one, _ in models]
+    dataset = open_data(configs[0], chosen.split)
+    require_indices(chosen.images or (), dataset, chosen.split)
+    if len(dataset) < 2:
+        raise ConfigError(f'the {chosen.split} data have {len(dataset)} images, 2 are needed')
+    places = sorted({*(chosen.images or ()), *range(min(chosen.statistics_images, len(dataset)))})
+    watched = []
+    for (name, _, checkpoint), config in zip(models, configs, strict=True):
+        model = load_model(config, checkpoint, device, trust)
+        found = record_images(model, dataset, places, chosen.max_queries, adapter, chosen.seed)
+        watched.append(Watched(name, *found))
+    return dataset, watched
 
 
 def choose_queries(watched: Sequence[Watched], selection: Selection) -> list[tuple[int, int]]:
@@ -209,7 +219,11 @@ def _common_quality(watched: Sequence[Watched], place: int) -> dict[int, float]:
 
 
 def show_query(
-    watched: Sequence[Watched], place: int, instance: int, others: int, classes: Sequence[str]
+    watched: Sequence[Watched],
+    place: int,
+    instance: int,
+    selection: Selection,
+    classes: Sequence[str],
 ) -> tuple[ResponseRow, dict[str, Any]]:
     """Make the row of an instance, and measure its best query of each model.
 
@@ -217,21 +231,20 @@ def show_query(
         watched: The models.
         place: Of the image in the records.
         instance: Of the image.
-        others: Number of other images to show; those that come next.
+        selection: Which other images are shown.
         classes: Names of classes.
 
     Returns:
         What is drawn, and the statistics.
     """
     image = watched[0].images[place]
-    count = len(watched[0].images)
-    seen = [place, *((place + step) % count for step in range(1, min(others, count - 1) + 1))]
+    records = [query_of(one.adapter, one.images[place], instance) for one in watched]
+    seen = [place, *_others(watched, records, place, selection)]
     label = int(image.labels[instance])
     height, width = image.picture.shape[:2]
     blocks, about = [], []
-    for one in watched:
+    for one, record in zip(watched, records, strict=True):
         own = one.images[place]
-        record = query_of(one.adapter, own, instance)
         blocks.append([_panel(one, own, record, one.images[at]) for at in seen])
         about.append(
             {'name': one.name}
@@ -248,6 +261,34 @@ def show_query(
         others=[watched[0].images[at].index for at in seen[1:]],
         models=about,
     )
+
+
+def _others(
+    watched: Sequence[Watched],
+    records: Sequence[QueryRecord | None],
+    place: int,
+    selection: Selection,
+) -> list[int]:
+    """Choose the other images on which a query is shown."""
+    count = len(watched[0].images)
+    others = [(place + step) % count for step in range(1, count)]
+    if selection.hardest:
+        answers = {
+            at: sum(
+                _mean_response(one.adapter, record, one.images[at])
+                for one, record in zip(watched, records, strict=True)
+                if record is not None
+            )
+            for at in others
+        }
+        others.sort(key=lambda at: -answers[at])
+    return others[: selection.others]
+
+
+def _mean_response(adapter: QueryAdapter, record: QueryRecord, image: RecordedImage) -> float:
+    p = responses_to(adapter, record, image)
+    inside = p[:, image.content((p.shape[-2], p.shape[-1]))]
+    return float(inside.nan_to_num(0.0).mean())
 
 
 def query_of(adapter: QueryAdapter, image: RecordedImage, instance: int) -> QueryRecord | None:

@@ -52,6 +52,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--queries', type=int, default=2, help='queries an image (default: 2)')
     parser.add_argument('--others', type=int, default=3, help='other images shown (default: 3)')
     parser.add_argument(
+        '--hardest', action='store_true', help='those answered most strongly, not the next ones'
+    )
+    parser.add_argument(
         '--statistics-images', type=int, default=30, help='images measured (default: 30)'
     )
     parser.add_argument(
@@ -100,6 +103,7 @@ def main() -> None:
         tuple(args.instances) if args.instances else None,
         args.queries,
         args.others,
+        args.hardest,
         args.statistics_images,
         args.max_queries,
         args.seed,

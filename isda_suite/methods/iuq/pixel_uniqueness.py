@@ -10,13 +10,11 @@ from torch import Tensor
 from isda_suite.layers.query_adapter import QueryAdapter, QueryRecord, finest
 from isda_suite.registry import MODELS, TASK_UTILS
 
+from .curves import SEEN_QUERIES, SEEN_ROWS, response_curves
 from .instance_pixels import bitmap_of, choose_pixels, coverage_of
 from .memory import PixelMemory, StoredRows
 from .step import Step
 from .uniqueness import UniquenessLoss, spread_queries
-
-# Responses that are looked at for the log, a few of all.
-_SEEN_QUERIES, _SEEN_ROWS = 64, 1024
 
 
 @TASK_UTILS.register_module()
@@ -101,18 +99,14 @@ class PixelUniqueness:
     @torch.no_grad()
     def _statistics(self, step: Step, ids: list[int], stored: StoredRows) -> dict[str, Tensor]:
         """Measure the responses of a few queries to a few rows of other images."""
-        every = max(len(stored) // _SEEN_ROWS, 1)
+        every = max(len(stored) // SEEN_ROWS, 1)
         seen = []
         for record, image_id in zip(step.records, ids, strict=True):
             rows = stored.rows[::every][stored.image_ids[::every] != image_id].float()
-            few = spread_queries(record.gt_inds, max(_SEEN_QUERIES // len(ids), 1))
+            few = spread_queries(record.gt_inds, max(SEEN_QUERIES // len(ids), 1))
             if len(few) and len(rows):
-                logits = step.adapter.respond(record.queries[few].float(), rows)
-                seen.append(logits.sigmoid().flatten())
-        if not seen:
-            return {}
-        p = torch.cat(seen)
-        return {'iuq/p_mean': p.mean(), 'iuq/p_top1pct': p.topk(-(-len(p) // 100)).values.mean()}
+                seen.append(step.adapter.respond(record.queries[few].float(), rows))
+        return response_curves(seen)
 
     @torch.no_grad()
     def _store(self, step: Step, ids: list[int]) -> None:
