@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from isda_suite.engine.dataset_config import innermost_dataset
 from isda_suite.engine.errors import ConfigError
+from isda_suite.layers.mask_coverage import bitmap_of
 from isda_suite.layers.query_adapter import QueryAdapter, QueryRecord, detached, find_adapter
-from isda_suite.methods.iuq.instance_pixels import bitmap_of
 from isda_suite.methods.iuq.pixel_uniqueness import rows_of_instances
 from isda_suite.methods.iuq.uniqueness import spread_queries
 

@@ -58,6 +58,7 @@ class QueryAdapter(ABC):
             them count too. Names, so that nothing has to be imported.
         row_pixels: Pixels that one stored row stands for.
         max_rows: Rows that ``respond`` takes at most, for heads to which a row is much work.
+        max_stride: Largest stride of the maps that are transformed; windows keep to multiples.
         per_query: Names in the context of a record that hold one entry a query.
 
     Args:
@@ -67,7 +68,8 @@ class QueryAdapter(ABC):
     heads: tuple[str, ...] = ()
     row_pixels: int = 1
     max_rows: int | None = None
-    per_query: tuple[str, ...] = ('targets', 'boxes')
+    max_stride: int = 32
+    per_query: tuple[str, ...] = ('targets',)
 
     def __init__(self, head: Any) -> None:
         self.head = head
@@ -161,13 +163,22 @@ class QueryAdapter(ABC):
             context={**record.context, **own},
         )
 
+    def boxes_of(self, record: QueryRecord, canvas_hw: tuple[int, int]) -> Tensor | None:
+        """Give the boxes (N, 4), xyxy in pixels of the canvas, that answers to a map fill.
+
+        Args:
+            record: N queries.
+            canvas_hw: Size of the padded image that was asked.
+
+        Returns:
+            ``None`` for heads whose answers are maps of the whole canvas.
+        """
+        return None
+
     def on_canvas(
         self, record: QueryRecord, logits: Tensor, canvas_hw: tuple[int, int], stride: int = 4
     ) -> Tensor:
         """Turn answers to a map into responses all over the image, to look at.
-
-        Heads that answer inside boxes have these as ``boxes`` (N, 4), in pixels of the canvas, in
-        the context of a record; their answers are pasted there.
 
         Args:
             record: N queries.
@@ -178,7 +189,7 @@ class QueryAdapter(ABC):
         Returns:
             (N, h, w) in 0..1; NaN where a query was not asked.
         """
-        boxes = record.context.get('boxes')
+        boxes = self.boxes_of(record, canvas_hw)
         if boxes is None:
             return logits.float().sigmoid()
         size_hw = (canvas_hw[0] // stride, canvas_hw[1] // stride)

@@ -35,14 +35,15 @@ def test_queries_are_those_of_a_training_pass(family):
         with adapter.record(model, data['data_samples']) as records:
             model.loss(data['inputs'], data['data_samples'])
     _, (image,) = record_images(model.eval(), DrawnRectangles(), [1], max_queries=10_000)
-    assert torch.equal(image.record.queries.sort(0).values, records[0].queries.sort(0).values)
+    found, expected = (one.queries.detach().sort(0).values for one in (image.record, records[0]))
+    torch.testing.assert_close(found, expected)
     assert sorted(image.record.gt_inds.tolist()) == sorted(records[0].gt_inds.tolist())
     assert not model.training
 
 
 @pytest.mark.parametrize('family', FAMILIES)
 def test_responses_cover_the_canvas_and_the_same_call_gives_the_same(family):
-    model = build_iuq(family).eval()
+    model = build_iuq(family, equivariance=False).eval()
     found = [record_images(model, DrawnRectangles(), range(4), 6) for _ in range(2)]
     (adapter, images), (_, again) = found
     assert adapter is model.adapter
@@ -79,7 +80,7 @@ def test_boxes_of_regions_bound_what_a_query_is_asked():
     assert asked[:, 4:20, 2:18].all() and int(asked[0].sum()) == 16 * 16
 
 
-@pytest.mark.parametrize('family', FAMILIES)
+@pytest.mark.parametrize('family', ['condinst', 'mask2former', 'queryinst', 'solq'])
 def test_an_image_without_instances_has_no_query_and_is_asked_all_the_same(family):
     adapter, (full, empty) = record_images(build_plain(family), DrawnRectangles(), [0, 3])
     assert len(empty.record.queries) == len(empty.best.queries) == len(empty.labels) == 0

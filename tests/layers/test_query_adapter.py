@@ -19,6 +19,7 @@ from tests.methods.iuq.build import FAMILIES, batch_of, build_plain
 NAMES = {
     'condinst': 'CondInstAdapter', 'solov2': 'SOLOv2Adapter', 'isda': 'ISDAAdapter',
     'mask2former': 'Mask2FormerAdapter', 'queryinst': 'QueryInstAdapter',
+    'sotr': 'SOTRAdapter', 'solq': 'SOLQAdapter', 'idip': 'IDIPAdapter',
 }  # fmt: skip
 
 

@@ -5,5 +5,14 @@ from .head import IDIPHead
 from .loss import IDIPLoss, MaskDiceLoss
 from .mask_head import IDIPMaskHead
 from .matching import IDIPAssigner
+from .query_adapter import IDIPAdapter
 
-__all__ = ['IDIP', 'IDIPAssigner', 'IDIPHead', 'IDIPLoss', 'IDIPMaskHead', 'MaskDiceLoss']
+__all__ = [
+    'IDIP',
+    'IDIPAdapter',
+    'IDIPAssigner',
+    'IDIPHead',
+    'IDIPLoss',
+    'IDIPMaskHead',
+    'MaskDiceLoss',
+]

@@ -73,7 +73,8 @@ class Equivariance:
             return {}
         count = max(int(len(step.samples) * self.fraction), 1)
         samples = step.samples[:count]
-        geometry: Geometry = self.transform.draw(step.canvas_hw, samples)
+        drawn: Geometry = self.transform.draw(step.canvas_hw, samples)
+        geometry = drawn.aligned(step.adapter.max_stride)
         moved = geometry.samples(samples)
         with step.adapter.record(step.detector, moved) as records:
             with _backbone(step.detector, self.backbone_gradient):
@@ -118,8 +119,8 @@ def transform_maps(geometry: Geometry, pixels: Any) -> Any:
     if strides or stride * pixels.shape[-1] != geometry.canvas_hw[1]:
         raise ModelConfigError(
             f'equivariance: a feature map of {tuple(pixels.shape[-2:])} is no whole fraction of '
-            f'the padded batch {geometry.canvas_hw}; set pad_size_divisor=32 in the '
-            'data_preprocessor of the detector'
+            f'the padded batch {geometry.canvas_hw}; set pad_size_divisor to the largest stride of '
+            'the adapter (32, SOLQ 64) in the data_preprocessor of the detector'
         )
     return geometry(pixels, stride)
 

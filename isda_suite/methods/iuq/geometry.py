@@ -7,7 +7,7 @@ and nothing is interpolated. That a *network* commutes with them is what the ter
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,8 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from isda_suite.layers.errors import ModelConfigError
+from isda_suite.layers.mask_coverage import bitmap_of
 from isda_suite.registry import TASK_UTILS
-
-from .instance_pixels import bitmap_of
 
 _MAX_STRIDE = 32
 _MAX_TRIES = 10
@@ -63,6 +62,24 @@ class Geometry:
         if axes:
             values = values.flip(axes)
         return torch.rot90(values, self.turns, (-2, -1)) if self.turns % 4 else values
+
+    def aligned(self, stride: int) -> 'Geometry':
+        """Enlarge the window to multiples of a stride, where the canvas goes on.
+
+        Args:
+            stride: Pixels of the canvas per cell of the coarsest map that will be transformed.
+        """
+        if self.window is None:
+            return self
+        corner = [start // stride * stride for start in self.window[:2]]
+        ends = [
+            min(-(-(start + length) // stride) * stride, side)
+            for start, length, side in zip(
+                self.window[:2], self.window[2:], self.canvas_hw, strict=True
+            )
+        ]
+        size = [end - start for end, start in zip(ends, corner, strict=True)]
+        return replace(self, window=(corner[0], corner[1], size[0], size[1]))
 
     def boxes(self, boxes: Tensor) -> Tensor:
         """Transform boxes (n, 4) xyxy and clip them to the window."""

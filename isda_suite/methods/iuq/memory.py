@@ -9,7 +9,7 @@ from mmengine.dist import all_gather, get_world_size
 from torch import Tensor
 
 from isda_suite.layers.errors import ModelConfigError
-from isda_suite.layers.option_checks import require_one_of
+from isda_suite.layers.option_checks import require_at_least, require_one_of
 from isda_suite.registry import TASK_UTILS
 
 from .instance_pixels import SAMPLINGS
@@ -50,6 +50,8 @@ class PixelMemory:
         per_instance: Pixels that are stored of an instance.
         sampling: How they are chosen: ``'pad'``, ``'cap'``, ``'per_image'`` or ``'dense'``, see
             :func:`.instance_pixels.choose_pixels`.
+        background: Pixels of an image with instances that are stored beside, from where no
+            instance is; their label and instance are -1. None in the paper, as an ablation here.
         dtype: Type of storage: ``'float16'``, ``'bfloat16'`` or ``'float32'``.
         rows_per_step: Rows that are read in a step, evenly from old to new; ``None`` reads all.
         min_fill: Below this number of pixels nothing is read.
@@ -69,6 +71,7 @@ class PixelMemory:
         capacity: int = 100_000,
         per_instance: int = 50,
         sampling: str = 'pad',
+        background: int = 0,
         dtype: str = 'float16',
         rows_per_step: int | None = 16_384,
         min_fill: int = 1000,
@@ -83,9 +86,11 @@ class PixelMemory:
         for name, number in (('capacity', capacity), ('per_instance', per_instance)):
             if number < 1:
                 raise ModelConfigError(f'memory.{name}: expected at least 1, got {number}')
+        require_at_least('memory.background', background, 0)
         self.capacity = capacity
         self.per_instance = per_instance
         self.sampling = sampling
+        self.background = background
         self.dtype = DTYPES[dtype]
         self.rows_per_step = rows_per_step
         self.min_fill = min_fill

@@ -5,13 +5,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from isda_suite.layers.errors import ModelConfigError
+from isda_suite.layers.mask_coverage import bitmap_of, coverage_of
 from isda_suite.layers.query_adapter import QueryAdapter, QueryRecord, finest
 from isda_suite.registry import MODELS, TASK_UTILS
 
 from .curves import SEEN_QUERIES, SEEN_ROWS, response_curves
-from .instance_pixels import bitmap_of, choose_pixels, coverage_of
+from .instance_pixels import choose_background, choose_pixels
 from .memory import PixelMemory, StoredRows
 from .step import Step
 from .uniqueness import UniquenessLoss, spread_queries
@@ -27,6 +30,9 @@ class PixelUniqueness:
         row_pixels: Pixels that a row of the adapter stands for.
         max_rows: Rows that the adapter takes at most in a step.
 
+    Raises:
+        ModelConfigError: for ``memory.background`` where rows are regions of instances.
+
     Source: IUQ (arXiv:2210.00911), inter-image uniqueness with an external memory.
     """
 
@@ -38,6 +44,11 @@ class PixelUniqueness:
         max_rows: int | None = None,
     ) -> None:
         self.memory: PixelMemory = TASK_UTILS.build({'type': 'isda_suite.PixelMemory', **memory})
+        if row_pixels > 1 and self.memory.background:
+            raise ModelConfigError(
+                f'memory.background: expected 0, got {self.memory.background}: of this head the '
+                'memory stores regions of instances, and background is none'
+            )
         if row_pixels > 1:
             self.memory.capacity = max(self.memory.capacity // row_pixels, 1)
             self.memory.min_fill = self.memory.min_fill // row_pixels
@@ -113,18 +124,11 @@ class PixelUniqueness:
         """Write the pixels of the batch, instance by instance."""
         rows, about = [], []
         for record, sample, image_id in zip(step.records, step.samples, ids, strict=True):
-            embedded = rows_of_instances(
-                step.adapter,
-                record,
-                sample.gt_instances,
-                step.canvas_hw,
-                self.memory.per_instance,
-                self.memory.sampling,
-            )
+            embedded = self._rows_of(step, record, sample)
             if embedded is None:
                 continue
             one, gt_inds = embedded
-            labels = sample.gt_instances.labels[gt_inds]
+            labels = sample.gt_instances.labels[gt_inds].where(gt_inds >= 0, gt_inds)
             rows.append(one)
             about.append(torch.stack([torch.full_like(labels, image_id), labels, gt_inds], dim=1))
         if rows:
@@ -135,6 +139,33 @@ class PixelUniqueness:
     def _push_nothing(self, step: Step) -> None:
         width = 0 if self.memory.bank is None else self.memory.bank.shape[1]
         self.memory.push(step.inputs.new_zeros((0, width)), step.inputs.new_zeros((0, 3)).long())
+
+    def _rows_of(
+        self, step: Step, record: QueryRecord, sample: Any
+    ) -> tuple[Tensor, Tensor] | None:
+        """Embed the chosen pixels of one image; ``None`` without instances.
+
+        Instances are -1 for background.
+        """
+        memory, instances = self.memory, sample.gt_instances
+        found = rows_of_instances(
+            step.adapter, record, instances, step.canvas_hw, memory.per_instance, memory.sampling
+        )
+        if found is None or not memory.background:
+            return found
+        rows, gt_inds = found
+        more = self._background_of(step, record, sample)
+        return torch.cat([rows, more]), F.pad(gt_inds, (0, len(more)), value=-1)
+
+    def _background_of(self, step: Step, record: QueryRecord, sample: Any) -> Tensor:
+        """Embed background of one image; heads that look from an instance get a random one."""
+        coverage = _coverage_of(record, sample.gt_instances, step.canvas_hw)
+        sides = zip(
+            sample.metainfo['img_shape'][:2], coverage.shape[1:], step.canvas_hw, strict=True
+        )
+        image_hw = [side * cells // whole for side, cells, whole in sides]
+        cells = choose_background(coverage, (image_hw[0], image_hw[1]), self.memory.background)
+        return step.adapter.embed(record, torch.randint_like(cells, len(coverage)), cells)
 
     def image_ids(self, step: Step) -> list[int]:
         """Return a number for every image of the batch; a new one where it has no id."""
@@ -187,8 +218,12 @@ def rows_of_instances(
     ready = adapter.rows_of(record)
     if ready is not None:
         return ready
-    pixels = finest(record.pixels)
-    masks = bitmap_of(instances.masks, canvas_hw, pixels.device)
-    coverage = coverage_of(masks, (pixels.shape[-2], pixels.shape[-1]))
+    coverage = _coverage_of(record, instances, canvas_hw)
     gt_inds, cells = choose_pixels(coverage, per_instance, sampling)
     return adapter.embed(record, gt_inds, cells), gt_inds
+
+
+def _coverage_of(record: QueryRecord, instances: Any, canvas_hw: tuple[int, int]) -> Tensor:
+    pixels = finest(record.pixels)
+    masks = bitmap_of(instances.masks, canvas_hw, pixels.device)
+    return coverage_of(masks, (pixels.shape[-2], pixels.shape[-1]))

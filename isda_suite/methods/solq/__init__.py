@@ -3,5 +3,6 @@
 from .detector import SOLQ
 from .head import SOLQHead
 from .mask_code import DCTMaskCoder
+from .query_adapter import SOLQAdapter
 
-__all__ = ['SOLQ', 'DCTMaskCoder', 'SOLQHead']
+__all__ = ['SOLQ', 'DCTMaskCoder', 'SOLQAdapter', 'SOLQHead']

@@ -88,18 +88,20 @@ class DCTMaskCoder:
             coefficients = basis @ masks.float() @ basis.T
         return coefficients[:, cells[:, 0], cells[:, 1]]
 
-    def decode(self, codes: Tensor) -> Tensor:
+    def decode(self, codes: Tensor, step: int = 1) -> Tensor:
         """Restore what the codes know of their masks.
 
         Args:
             codes: (N, keep).
+            step: Only every so many rows and columns of the masks, from the first one.
 
         Returns:
-            (N, size, size) float32, about 0 and 1.
+            (N, size, size) float32, about 0 and 1; with a ``step`` s ceil(size / s) wide and high.
         """
         basis, cells = self.basis.to(codes.device, torch.float32), self.cells.to(codes.device)
         coefficients = codes.new_zeros((len(codes), self.band, self.band), dtype=torch.float32)
         coefficients[:, cells[:, 0], cells[:, 1]] = codes.float()
+        basis = basis[:, ::step]
         with torch.autocast(device_type=codes.device.type, enabled=False):
             return basis.T @ coefficients @ basis
 

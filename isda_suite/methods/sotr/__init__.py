@@ -2,6 +2,7 @@
 
 from .detector import SOTR
 from .head import SOTRHead
+from .query_adapter import SOTRAdapter
 from .transformer import TwinTransformer
 
-__all__ = ['SOTR', 'SOTRHead', 'TwinTransformer']
+__all__ = ['SOTR', 'SOTRAdapter', 'SOTRHead', 'TwinTransformer']

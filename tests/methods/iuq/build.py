@@ -13,9 +13,9 @@ from isda_suite.resources import resource_root
 
 BASES = resource_root() / 'configs' / '_base_' / 'models'
 GROUPS = dict(type='GN', num_groups=8)
-FAMILIES = ('condinst', 'solov2', 'mask2former', 'isda', 'queryinst')
-MAP_FAMILIES = ('condinst', 'solov2', 'mask2former', 'isda')
-DOT_FAMILIES = ('solov2', 'mask2former', 'isda')
+FAMILIES = ('condinst', 'solov2', 'mask2former', 'isda', 'queryinst', 'sotr', 'solq', 'idip')
+MAP_FAMILIES = ('condinst', 'solov2', 'mask2former', 'isda', 'sotr', 'solq')
+DOT_FAMILIES = ('solov2', 'mask2former', 'isda', 'sotr')
 
 
 def model_of(family):
@@ -151,6 +151,32 @@ def _small_isda():
     from tests.methods.isda.build import small_isda_config
 
     return small_isda_config(3)
+
+
+def _small_sotr():
+    from tests.methods.sotr.build import small_sotr_config
+
+    return small_sotr_config(3)
+
+
+def _small_solq():
+    """Without dropout, so that a second pass answers like the first."""
+    from tests.methods.solq.build import small_solq_config
+
+    model = small_solq_config(3)
+    layers = [model[part].layer_cfg for part in ('encoder', 'decoder')]
+    for part in [layer[key] for layer in layers for key in layer]:
+        part.update(dict(ffn_drop=0.0) if 'feedforward_channels' in part else dict(dropout=0.0))
+    attention = layers[1].self_attn_cfg
+    attention.pop('dropout')
+    attention.update(attn_drop=0.0, dropout_layer=dict(type='Dropout', drop_prob=0.0))
+    return model
+
+
+def _small_idip():
+    from tests.methods.idip.build import small_config
+
+    return small_config(3)
 
 
 def _small_queryinst():

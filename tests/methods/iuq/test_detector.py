@@ -94,6 +94,7 @@ def test_the_base_loss_is_unchanged_and_the_terms_reach_the_queries(family):
     extra = {name for name in own if name not in base}
     log = {'iuq/mem_size', 'iuq/p_mean', 'iuq/p_top1pct'}
     assert extra == {'loss_unique', 'loss_equi'} | log
+    assert not iuq.terms[0].memory.bank.requires_grad
     for name in ('loss_unique', 'loss_equi'):
         parameters = [p for p in iuq.parameters() if p.requires_grad]
         gradients = torch.autograd.grad(own[name], parameters, retain_graph=True, allow_unused=True)

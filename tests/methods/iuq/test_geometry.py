@@ -72,6 +72,24 @@ def test_a_crop_is_aligned_and_shows_an_instance(seed):
     assert sum(len(s.gt_instances) for s in geometry.samples(samples)) > 0
 
 
+@FEW
+@given(seed=st.integers(0, 9999), stride=st.sampled_from([32, 64, 128]))
+def test_a_window_is_enlarged_to_a_larger_stride(seed, stride):
+    canvas = (192, 320)
+    torch.manual_seed(seed)
+    drawn = AlignedCrop().draw(canvas, [sample_of([[0, 0, 192, 192]], [0], canvas, 0)])
+    found = drawn.aligned(stride)
+    if stride == 32 or drawn.window is None:
+        assert found == drawn
+        return
+    for axis, side in enumerate(canvas):
+        start, length = found.window[axis], found.window[axis + 2]
+        assert start % stride == 0 and (length % stride == 0 or start + length == side)
+        assert start <= drawn.window[axis]
+        assert start + length >= drawn.window[axis] + drawn.window[axis + 2]
+    assert found.flip_x == drawn.flip_x and found.min_visible == drawn.min_visible
+
+
 def test_a_crop_of_images_without_instances_is_the_whole():
     sample = sample_of([], [], (64, 64), 0)
     geometry = AlignedCrop().draw((64, 64), [sample])

@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isda_suite.layers.errors import ModelConfigError
+from isda_suite.layers.mask_coverage import bitmap_of, coverage_of
 from isda_suite.methods.iuq import memory as memory_module
-from isda_suite.methods.iuq.instance_pixels import bitmap_of, choose_pixels, coverage_of
+from isda_suite.methods.iuq.instance_pixels import choose_background, choose_pixels
 from isda_suite.methods.iuq.memory import PixelMemory
+from tests.methods.iuq.build import batch_of, build_iuq
 
 FEW = settings(max_examples=40, deadline=None)
 
@@ -219,3 +221,42 @@ def test_all_ranks_hold_the_pixels_of_all_ranks_in_the_order_of_the_ranks(monkey
 def test_masks_larger_than_the_batch_are_refused():
     with pytest.raises(ModelConfigError, match='pad_mask'):
         bitmap_of(np.zeros((1, 9, 8), np.uint8), (8, 8), torch.device('cpu'))
+
+
+@FEW
+@given(
+    boxes=masks_of, count=st.integers(0, 20), inside=st.tuples(st.integers(0, 8), st.integers(0, 8))
+)
+def test_background_is_where_no_instance_is_and_the_image_is(boxes, count, inside):
+    coverage = coverage_of(drawn(boxes), (8, 8))
+    cells = choose_background(coverage, inside, count)
+    assert len(cells.unique()) == len(cells)
+    assert bool((coverage.flatten(1)[:, cells] == 0).all())
+    assert bool((cells // 8 < inside[0]).all()) and bool((cells % 8 < inside[1]).all())
+    free = (coverage.sum(0) == 0)[: inside[0], : inside[1]].sum()
+    assert len(cells) == min(count, int(free))
+
+
+@pytest.mark.parametrize('family', ['solov2', 'condinst'])
+def test_background_is_stored_only_if_it_is_asked_for(family):
+    held = {}
+    for background in (0, 30):
+        memory = dict(min_fill=1, rows_per_step=None, per_instance=10, background=background)
+        model = build_iuq(family, equivariance=False, memory=memory)
+        model.loss(*batch_of(first_id=3))
+        held[background] = model.terms[0].memory.read()
+        losses = model.loss(*batch_of(first_id=5))
+        assert float(losses['loss_unique'].detach()) > 0
+    assert len(held[0]) == 50 and bool((held[0].instance_ids >= 0).all())
+    background = held[30].instance_ids == -1
+    assert int(background.sum()) == 60 and len(held[30]) == 110
+    assert bool((held[30].labels[background] == -1).all())
+    assert bool((held[30].labels[~background] >= 0).all())
+    assert held[30].image_ids[background].unique().tolist() == [3, 4]
+
+
+def test_regions_of_instances_have_no_background():
+    with pytest.raises(ModelConfigError, match=r'memory\.background: expected 0, got 5'):
+        build_iuq('queryinst', memory=dict(background=5))
+    with pytest.raises(ModelConfigError, match=r'memory\.background'):
+        PixelMemory(background=-1)

@@ -90,6 +90,11 @@ def build_head(c):
 
 def small_solq(num_classes, **changes):
     """Build a small SOLQ that keeps every part: 12 queries, 32 channels, two layers each."""
+    return MODELS.build(small_solq_config(num_classes, **changes))
+
+
+def small_solq_config(num_classes, **changes):
+    """Return the configuration of :func:`small_solq`."""
     init_default_scope('mmdet')
     small = {
         'num_queries': 12, 'num_classes': num_classes, 'num_levels': 4, 'embed_dims': 32,
@@ -103,7 +108,7 @@ def small_solq(num_classes, **changes):
     cfg.bbox_head.mask_coder.size = 32
     cfg.bbox_head.update({k: v for k, v in changes.items() if k in cfg.bbox_head or k in HEAD})
     cfg.update({k: v for k, v in changes.items() if k in TOP})
-    return MODELS.build(cfg)
+    return cfg
 
 
 HEAD = ('vector_start_layer', 'log_errors')

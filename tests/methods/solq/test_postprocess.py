@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from isda_suite.layers import mask_pasting
+from isda_suite.layers.errors import ModelConfigError
 from isda_suite.layers.mask_pasting import paste_into_boxes
 from isda_suite.methods.solq.mask_code import DCTMaskCoder, binarise, dct_matrix, zigzag
 from isda_suite.methods.solq.postprocess import detect
@@ -43,6 +44,23 @@ def raw():
     boxes = torch.tensor([[0.75, 0.5, 1.0, 0.5], [0.25, 0.25, 0.25, 0.25]])
     logits = torch.tensor([[2.0, -3.0], [-3.0, 1.0]])
     return logits, boxes, coder.encode(masks), coder
+
+
+def test_a_sure_mask_can_count_for_the_score():
+    """The first mask has values of one half only, which puts it behind the second one."""
+    logits, boxes, codes, coder = raw()
+    codes[0] /= 2
+    published = detect(logits, boxes, codes, coder, (32, 64), max_per_img=2)
+    found = detect(logits, boxes, codes, coder, (32, 64), max_per_img=2, mask_score='foreground')
+    assert published.query_inds.tolist() == [0, 1] and found.query_inds.tolist() == [1, 0]
+    torch.testing.assert_close(found.scores[1], 0.5 * published.scores[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.scores[0], published.scores[1], rtol=1e-4, atol=1e-5)
+    assert torch.equal(found.masks, published.masks[[1, 0]])
+    assert torch.equal(found.bboxes, published.bboxes[[1, 0]])
+    few = detect(logits, boxes, codes, coder, (32, 64), mask_score='foreground', score_thr=0.5)
+    assert few.query_inds.tolist() == [1]
+    with pytest.raises(ModelConfigError, match=r'test_cfg\.mask_score: expected one of'):
+        detect(logits, boxes, codes, coder, (32, 64), mask_score='all')
 
 
 def test_masks_are_pasted_into_whole_boxes_and_results_cut_at_the_image():

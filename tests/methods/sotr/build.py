@@ -78,6 +78,11 @@ def build_sotr(c, params):
 
 def small_sotr(num_classes, **changes):
     """Build a small SOTR that keeps every part: 32 channels, two layers, grids up to 8."""
+    return MODELS.build(small_sotr_config(num_classes, **changes))
+
+
+def small_sotr_config(num_classes, **changes):
+    """Return the configuration of :func:`small_sotr`."""
     init_default_scope('mmdet')
     cfg = Config.fromfile(CONFIG).model
     cfg.backbone.update(depth=18, base_channels=8, frozen_stages=-1, init_cfg=None)
@@ -95,7 +100,7 @@ def small_sotr(num_classes, **changes):
             head.transformer if key in ('duplicate', 'pos_embed', 'with_cp', 'num_heads') else head
         )
         part[key] = value
-    return MODELS.build(cfg)
+    return cfg
 
 
 def _tensors(params):

@@ -101,6 +101,11 @@ class QueryInstAdapter(QueryAdapter):
         maps = tuple(level[None] for level in pixels[: extractor.num_inputs])
         return self._masks(extractor(maps, rois), record.queries)
 
+    def boxes_of(self, record: QueryRecord, canvas_hw: tuple[int, int]) -> Tensor:
+        """Give the boxes of the regions, see :meth:`QueryAdapter.boxes_of`."""
+        boxes: Tensor = record.context['boxes']
+        return boxes
+
     def _masks(self, regions: Tensor, queries: Tensor) -> Tensor:
         masks = self._mask_head(regions, queries[:, :-1])
         every = torch.arange(len(masks), device=masks.device)

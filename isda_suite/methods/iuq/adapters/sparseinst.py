@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from isda_suite.layers.mask_coverage import bitmap_of
 from isda_suite.layers.query_adapter import (
     QUERY_ADAPTERS,
     DotProductAdapter,
@@ -15,7 +16,6 @@ from isda_suite.layers.query_adapter import (
     Taps,
     recording,
 )
-from isda_suite.methods.iuq.instance_pixels import bitmap_of
 
 
 @QUERY_ADAPTERS.register_module()
