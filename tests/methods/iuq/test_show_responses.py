@@ -45,7 +45,16 @@ def _written(tmp_path):
 
 
 def test_two_checkpoints_side_by_side_with_either_configuration(config, weights, show, tmp_path):
-    arguments = ['--checkpoint', weights[0], '--compare', weights[1], '--split', 'train']
+    arguments = [
+        '--checkpoint',
+        weights[0],
+        '--compare',
+        weights[1],
+        '--split',
+        'train',
+        '--queries',
+        '1',
+    ]
     code, said = show(config, *arguments, '--names', 'plain', 'IUQ')
     assert code == 0, said
     picture, text = _written(tmp_path)
