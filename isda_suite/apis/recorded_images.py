@@ -150,7 +150,7 @@ def record_images(
     own = vars(model).get('adapter')
     found = find_adapter(plain, adapter) if own is None or adapter != 'auto' else own
     recorded = []
-    with _as_in_training(model), torch.no_grad():
+    with _as_in_training(model, plain), torch.no_grad():
         for index in indices:
             with fixed_seed(seed):
                 recorded.append(_record(model, plain, found, dataset, index, max_queries))
@@ -240,9 +240,10 @@ def responses_to(adapter: QueryAdapter, record: QueryRecord, image: RecordedImag
 
 
 @contextmanager
-def _as_in_training(model: nn.Module) -> Iterator[None]:
+def _as_in_training(model: nn.Module, plain: nn.Module) -> Iterator[None]:
     """Let heads do what they do in training, but no statistics change and nothing drop out."""
-    modes = {module: module.training for module in model.modules()}
+    # A detector that IUQ is put around is none of its modules.
+    modes = {module: module.training for module in (*model.modules(), plain)}
     preprocessor: Any = model.data_preprocessor
     augments = getattr(preprocessor, 'batch_augments', None)
     model.train()

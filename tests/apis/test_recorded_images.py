@@ -46,6 +46,7 @@ def test_responses_cover_the_canvas_and_the_same_call_gives_the_same(family):
     model = build_iuq(family, equivariance=False).eval()
     found = [record_images(model, DrawnRectangles(), range(4), 6) for _ in range(2)]
     (adapter, images), (_, again) = found
+    assert not model.training and not model.plain.training
     assert adapter is model.adapter
     for image, other in zip(images, again, strict=True):
         assert len(image.record.queries) <= 6
