@@ -20,6 +20,10 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     ),
     'predict': ('demo/image_demo.py', 'run a model on images'),
     'watch': ('demo/diffusion_demo.py', 'draw how random boxes become instances (IDIP)'),
+    'responses': (
+        'tools/misc/show_responses.py',
+        'show what queries answer on their own and on other images',
+    ),
     'predict-video': ('demo/video_demo.py', 'segment and track what is in a video'),
     'segment': ('tools/segment.py', 'segment images and rasters of any size'),
     'check-data': ('tools/check_dataset.py', 'find everything wrong in a data set'),

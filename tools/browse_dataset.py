@@ -40,36 +40,15 @@ def main() -> None:
         from mmengine.runner import set_random_seed
 
         import isda_suite.datasets  # noqa: F401  (loads mmdet's data sets, which print lines)
+        from isda_suite.apis.annotated_pipelines import with_annotations
         from isda_suite.registry import DATASETS
         from isda_suite.visualization import draw_samples
 
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     set_random_seed(args.seed)
-    dataset = DATASETS.build(_with_annotations(loader.dataset))
+    dataset = DATASETS.build(with_annotations(loader.dataset))
     written = draw_samples(dataset, args.output_dir, args.num)
     print(f'{len(written) - 1} samples drawn, overview in {written[-1]}')
-
-
-def _with_annotations(dataset_cfg: dict) -> dict:  # type: ignore[type-arg]
-    """Load the annotations of test pipelines too, which leave them out."""
-    pipeline = dataset_cfg.get('pipeline')
-    if not pipeline:
-        return dataset_cfg
-    for place, step in enumerate(pipeline):
-        if 'TransformBroadcaster' in str(step['type']):  # frames of a clip
-            load = {'type': 'isda_suite.LoadClipAnnotations'}
-            step = {**step, 'transforms': _with_loader(step['transforms'], load)}
-            changed = [*pipeline[:place], step, *pipeline[place + 1 :]]
-            return {**dataset_cfg, 'pipeline': changed}
-    load = {'type': 'LoadAnnotations', 'with_bbox': True, 'with_mask': True}
-    return {**dataset_cfg, 'pipeline': _with_loader(pipeline, load)}
-
-
-def _with_loader(steps: list, load: dict) -> list:  # type: ignore[type-arg]
-    loaders = ('Annotations', 'LoadPolygons', 'LoadSegLabels')
-    if any(str(step['type']).endswith(loaders) for step in steps):
-        return steps
-    return [steps[0], load, *steps[1:]]
 
 
 if __name__ == '__main__':

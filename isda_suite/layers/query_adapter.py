@@ -9,7 +9,7 @@ rooms.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mmengine.registry import Registry
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from isda_suite.registry import SCOPE
 
+from .box_pasting import pasted_in_boxes
 from .errors import ModelConfigError
 
 QUERY_ADAPTERS = Registry('query adapter', scope=SCOPE, locations=['isda_suite.methods'])
@@ -58,6 +59,7 @@ class QueryAdapter(ABC):
         row_pixels: Pixels that one stored row stands for.
         max_rows: Rows that ``respond`` takes at most, for heads to which a row is much work.
         max_stride: Largest stride of the maps that are transformed; windows keep to multiples.
+        per_query: Names in the context of a record that hold one entry a query.
 
     Args:
         head: The head that was found in the detector, or the detector itself.
@@ -67,6 +69,7 @@ class QueryAdapter(ABC):
     row_pixels: int = 1
     max_rows: int | None = None
     max_stride: int = 32
+    per_query: tuple[str, ...] = ('targets',)
 
     def __init__(self, head: Any) -> None:
         self.head = head
@@ -142,6 +145,55 @@ class QueryAdapter(ABC):
     def rows_of(self, record: QueryRecord) -> tuple[Tensor, Tensor] | None:
         """Give ready rows (P, D) and their instances (P,) for heads without a map of pixels."""
         return None
+
+    def select(self, record: QueryRecord, chosen: Tensor) -> QueryRecord:
+        """Keep some queries of a record, to look at; :meth:`mask_loss` wants whole records.
+
+        Args:
+            record: N queries.
+            chosen: (n,) indices.
+        """
+        own = {
+            name: record.context[name][chosen] for name in self.per_query if name in record.context
+        }
+        return replace(
+            record,
+            queries=record.queries[chosen],
+            gt_inds=record.gt_inds[chosen],
+            context={**record.context, **own},
+        )
+
+    def boxes_of(self, record: QueryRecord, canvas_hw: tuple[int, int]) -> Tensor | None:
+        """Give the boxes (N, 4), xyxy in pixels of the canvas, that answers to a map fill.
+
+        Args:
+            record: N queries.
+            canvas_hw: Size of the padded image that was asked.
+
+        Returns:
+            ``None`` for heads whose answers are maps of the whole canvas.
+        """
+        return None
+
+    def on_canvas(
+        self, record: QueryRecord, logits: Tensor, canvas_hw: tuple[int, int], stride: int = 4
+    ) -> Tensor:
+        """Turn answers to a map into responses all over the image, to look at.
+
+        Args:
+            record: N queries.
+            logits: Their answers, from :meth:`respond_map`.
+            canvas_hw: Size of the padded image that was asked.
+            stride: Pixels of the canvas per cell of the result, where answers have to be pasted.
+
+        Returns:
+            (N, h, w) in 0..1; NaN where a query was not asked.
+        """
+        boxes = self.boxes_of(record, canvas_hw)
+        if boxes is None:
+            return logits.float().sigmoid()
+        size_hw = (canvas_hw[0] // stride, canvas_hw[1] // stride)
+        return pasted_in_boxes(logits.float().sigmoid(), boxes.float() / stride, size_hw)
 
 
 class DotProductAdapter(QueryAdapter):

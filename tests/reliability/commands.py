@@ -15,6 +15,7 @@ CHECKPOINT_READERS = {
     'fps': ['fps', 'toy.py', 'FILE', '--height', '32', '--width', '32', '--iters', '1'],
     'predict': ['predict', 'data/val', 'toy.py', 'FILE'],
     'predict-video': ['predict-video', 'toy.py', 'FILE', 'data/val', '--out', 'out'],
+    'responses': ['responses', 'toy.py', '--checkpoint', 'FILE', '--out-dir', 'out'],
     'segment': ['segment', 'toy_segmentor.py', 'FILE', 'data/val', '--out-dir', 'out'],
     'publish': ['publish', 'FILE', 'out/toy'],
     'convert': ['convert', 'FILE', 'out/ours.pth', '--method', 'isda'],
@@ -26,6 +27,7 @@ CONFIG_READERS = {
     'predict': ['predict', 'data/val', 'FILE', 'toy.pth'],
     'predict-video': ['predict-video', 'FILE', 'toy.pth', 'data/val', '--out', 'out'],
     'watch': ['watch', 'data/val', 'FILE', 'toy.pth'],
+    'responses': ['responses', 'FILE', '--checkpoint', 'toy.pth', '--out-dir', 'out'],
     'segment': ['segment', 'FILE', 'toy.pth', 'data/val', '--out-dir', 'out'],
     'check-data': ['check-data', 'FILE'],
     'browse': ['browse', 'FILE'],
@@ -37,6 +39,7 @@ ANNOTATION_READERS = {
     'test': ['test', 'toy.py', 'toy.pth'],
     'check-data': ['check-data', 'toy.py'],
     'browse': ['browse', 'toy.py', '--output-dir', 'out'],
+    'responses': ['responses', 'toy.py', '--out-dir', 'out'],
 }
 OPTION_READERS = {
     **ANNOTATION_READERS,

@@ -36,6 +36,7 @@ class IDIPAdapter(QueryAdapter):
 
     heads = ('IDIPHead',)
     max_rows = 4
+    per_query = ('boxes',)
 
     def __init__(self, head: Any) -> None:
         super().__init__(head)
@@ -96,6 +97,11 @@ class IDIPAdapter(QueryAdapter):
             masks: Tensor = head(regions, queries[:, :-1].to(regions.dtype), labels)
         # The label is a number of the query too, and every query is connected.
         return masks + queries[:, -1:, None] * 0
+
+    def boxes_of(self, record: QueryRecord, canvas_hw: tuple[int, int]) -> Tensor:
+        """Give the boxes of the regions, see :meth:`QueryAdapter.boxes_of`."""
+        boxes: Tensor = record.context['boxes']
+        return boxes
 
     def mask_loss(self, records: list[QueryRecord], logits: list[Tensor]) -> Tensor:
         """Compute the head's dice loss of the last stage."""

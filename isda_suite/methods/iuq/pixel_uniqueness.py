@@ -10,16 +10,14 @@ from torch import Tensor
 
 from isda_suite.layers.errors import ModelConfigError
 from isda_suite.layers.mask_coverage import bitmap_of, coverage_of
-from isda_suite.layers.query_adapter import QueryRecord, finest
+from isda_suite.layers.query_adapter import QueryAdapter, QueryRecord, finest
 from isda_suite.registry import MODELS, TASK_UTILS
 
+from .curves import SEEN_QUERIES, SEEN_ROWS, response_curves
 from .instance_pixels import choose_background, choose_pixels
 from .memory import PixelMemory, StoredRows
 from .step import Step
 from .uniqueness import UniquenessLoss, spread_queries
-
-# Responses that are looked at for the log, a few of all.
-_SEEN_QUERIES, _SEEN_ROWS = 64, 1024
 
 
 @TASK_UTILS.register_module()
@@ -112,18 +110,14 @@ class PixelUniqueness:
     @torch.no_grad()
     def _statistics(self, step: Step, ids: list[int], stored: StoredRows) -> dict[str, Tensor]:
         """Measure the responses of a few queries to a few rows of other images."""
-        every = max(len(stored) // _SEEN_ROWS, 1)
+        every = max(len(stored) // SEEN_ROWS, 1)
         seen = []
         for record, image_id in zip(step.records, ids, strict=True):
             rows = stored.rows[::every][stored.image_ids[::every] != image_id].float()
-            few = spread_queries(record.gt_inds, max(_SEEN_QUERIES // len(ids), 1))
+            few = spread_queries(record.gt_inds, max(SEEN_QUERIES // len(ids), 1))
             if len(few) and len(rows):
-                logits = step.adapter.respond(record.queries[few].float(), rows)
-                seen.append(logits.sigmoid().flatten())
-        if not seen:
-            return {}
-        p = torch.cat(seen)
-        return {'iuq/p_mean': p.mean(), 'iuq/p_top1pct': p.topk(-(-len(p) // 100)).values.mean()}
+                seen.append(step.adapter.respond(record.queries[few].float(), rows))
+        return response_curves(seen)
 
     @torch.no_grad()
     def _store(self, step: Step, ids: list[int]) -> None:
@@ -153,25 +147,19 @@ class PixelUniqueness:
 
         Instances are -1 for background.
         """
-        if len(sample.gt_instances) == 0:
-            return None
-        ready = step.adapter.rows_of(record)
-        if ready is not None:
-            return ready
-        pixels = finest(record.pixels)
-        masks = bitmap_of(sample.gt_instances.masks, step.canvas_hw, pixels.device)
-        coverage = coverage_of(masks, (pixels.shape[-2], pixels.shape[-1]))
-        gt_inds, cells = choose_pixels(coverage, self.memory.per_instance, self.memory.sampling)
-        rows = step.adapter.embed(record, gt_inds, cells)
-        if self.memory.background:
-            more = self._background_of(step, record, sample, coverage)
-            rows, gt_inds = torch.cat([rows, more]), F.pad(gt_inds, (0, len(more)), value=-1)
-        return rows, gt_inds
+        memory, instances = self.memory, sample.gt_instances
+        found = rows_of_instances(
+            step.adapter, record, instances, step.canvas_hw, memory.per_instance, memory.sampling
+        )
+        if found is None or not memory.background:
+            return found
+        rows, gt_inds = found
+        more = self._background_of(step, record, sample)
+        return torch.cat([rows, more]), F.pad(gt_inds, (0, len(more)), value=-1)
 
-    def _background_of(
-        self, step: Step, record: QueryRecord, sample: Any, coverage: Tensor
-    ) -> Tensor:
+    def _background_of(self, step: Step, record: QueryRecord, sample: Any) -> Tensor:
         """Embed background of one image; heads that look from an instance get a random one."""
+        coverage = _coverage_of(record, sample.gt_instances, step.canvas_hw)
         sides = zip(
             sample.metainfo['img_shape'][:2], coverage.shape[1:], step.canvas_hw, strict=True
         )
@@ -202,3 +190,40 @@ def _number_of(image_id: Any) -> int:
     if isinstance(image_id, str) and not image_id.isdigit():
         return (1 << 32) + zlib.crc32(image_id.encode())
     return int(image_id)
+
+
+def rows_of_instances(
+    adapter: QueryAdapter,
+    record: QueryRecord,
+    instances: Any,
+    canvas_hw: tuple[int, int],
+    per_instance: int = 50,
+    sampling: str = 'pad',
+) -> tuple[Tensor, Tensor] | None:
+    """Embed the chosen pixels of the instances of one image, as the memory stores them.
+
+    Args:
+        adapter: Of the head.
+        record: Of the image.
+        instances: Its ``gt_instances`` with ``masks``.
+        canvas_hw: Size of the padded batch.
+        per_instance: As for :class:`.memory.PixelMemory`.
+        sampling: As for :class:`.memory.PixelMemory`.
+
+    Returns:
+        Rows (P, D) and the instance (P,) of each; ``None`` without instances.
+    """
+    if len(instances) == 0:
+        return None
+    ready = adapter.rows_of(record)
+    if ready is not None:
+        return ready
+    coverage = _coverage_of(record, instances, canvas_hw)
+    gt_inds, cells = choose_pixels(coverage, per_instance, sampling)
+    return adapter.embed(record, gt_inds, cells), gt_inds
+
+
+def _coverage_of(record: QueryRecord, instances: Any, canvas_hw: tuple[int, int]) -> Tensor:
+    pixels = finest(record.pixels)
+    masks = bitmap_of(instances.masks, canvas_hw, pixels.device)
+    return coverage_of(masks, (pixels.shape[-2], pixels.shape[-1]))

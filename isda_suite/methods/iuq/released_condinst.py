@@ -10,6 +10,7 @@ from torch import Tensor
 from isda_suite.layers.query_adapter import QueryAdapter, QueryRecord, detached
 from isda_suite.registry import MODELS, TASK_UTILS
 
+from .curves import response_curves
 from .step import Step
 from .uniqueness import UniquenessLoss
 
@@ -34,13 +35,14 @@ class PartnerHalf:
         self.max_queries = max_queries
 
     def __call__(self, step: Step) -> dict[str, Any]:
-        """Compute ``loss_unique`` of the first half's queries on the second half."""
+        """Compute ``loss_unique`` of the first half's queries on the second half, and curves."""
         half = max(len(step.records) // 2, 1)
         ours, others = step.records[:half], step.records[-half:]
         logits = partner_logits(step.adapter, ours, others, self.max_queries)
         if logits is None:
             return {'loss_unique': step.silence}
-        return {'loss_unique': self.loss(logits.detach() if self.loss.detach else logits)}
+        loss = self.loss(logits.detach() if self.loss.detach else logits)
+        return {'loss_unique': loss, **response_curves([logits])}
 
 
 def partner_logits(

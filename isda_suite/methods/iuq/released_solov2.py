@@ -10,8 +10,9 @@ from isda_suite.layers.errors import ModelConfigError
 from isda_suite.layers.query_adapter import QueryRecord, finest
 from isda_suite.registry import MODELS, TASK_UTILS
 
+from .curves import SEEN_QUERIES, SEEN_ROWS, response_curves
 from .step import Step
-from .uniqueness import UniquenessLoss
+from .uniqueness import UniquenessLoss, spread_queries
 
 
 @TASK_UTILS.register_module()
@@ -35,13 +36,30 @@ class PastBatches:
         self.batches: list[list[Tensor]] = []
 
     def __call__(self, step: Step) -> dict[str, Any]:
-        """Compute ``loss_unique``, a sum over the stored batches; then store this batch."""
+        """Compute ``loss_unique``, a sum over the stored batches, and curves; then store this."""
         total = step.silence
+        curves = {'iuq/mem_size': step.inputs.new_tensor(float(self._num_pixels()))}
+        curves.update(response_curves(self._few_responses(step.records)))
         for batch in self.batches:
             total = total + dense_uniqueness(step.records, batch, self.loss)
         self.batches.append([finest(record.pixels).detach() for record in step.records])
         self.batches = self.batches[-self.num_batches :]
-        return {'loss_unique': total}
+        return {'loss_unique': total, **curves}
+
+    def _num_pixels(self) -> int:
+        return sum(one[0].numel() for batch in self.batches for one in batch)
+
+    @torch.no_grad()
+    def _few_responses(self, records: list[QueryRecord]) -> list[Tensor]:
+        """Let a few queries of image i answer to a few pixels of the image i stored last."""
+        found = []
+        for i, record in enumerate(records if self.batches else []):
+            batch = self.batches[-1]
+            pixels = batch[i % len(batch)].flatten(1)
+            few = spread_queries(record.gt_inds, max(SEEN_QUERIES // len(records), 1))
+            seen = pixels[:, :: max(pixels.shape[1] // SEEN_ROWS, 1)]
+            found.append(record.queries[few] @ seen)
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         """Return the stored batches."""

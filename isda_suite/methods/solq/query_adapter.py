@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from mmcv.ops import roi_align
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 from mmdet.utils import reduce_mean
 from torch import Tensor, nn
 
@@ -51,6 +52,7 @@ class SOLQAdapter(QueryAdapter):
 
     heads = ('SOLQ',)
     max_rows = 16
+    per_query = ('references', 'targets')
     max_stride = 64
 
     def __init__(self, head: Any) -> None:
@@ -156,6 +158,18 @@ class SOLQAdapter(QueryAdapter):
         hidden = layer.norms[2](layer.ffn(layer.norms[1](states)))
         codes: Tensor = self.head.bbox_head.vector_branch(hidden)
         return codes
+
+    def boxes_of(self, record: QueryRecord, canvas_hw: tuple[int, int]) -> Tensor:
+        """Give the boxes that the last layer starts from, see :meth:`QueryAdapter.boxes_of`.
+
+        They are fractions of the maps, so on another canvas they are those of the same fractions.
+        The last refinement, which the mask is predicted for, needs the query's answer first and is
+        left out.
+        """
+        references: Tensor = record.context['references'][:, 0]
+        height, width = canvas_hw
+        boxes: Tensor = bbox_cxcywh_to_xyxy(references)
+        return boxes * boxes.new_tensor([width, height, width, height])
 
     def mask_loss(self, records: list[QueryRecord], logits: list[Tensor]) -> Tensor:
         """Compute the head's loss of the codes of the last layer."""

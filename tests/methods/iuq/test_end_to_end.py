@@ -1,7 +1,10 @@
 """IUQ through the real tools: wrong options, ranks without instances, what a checkpoint holds."""
 
+import json
+
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.methods.rank_weights import assert_only_the_first_rank_had_targets, train_on_two_ranks
 
@@ -36,6 +39,27 @@ def test_a_checkpoint_holds_the_memory_beside_plain_weights(train, tmp_path):
     assert not [name for name in checkpoint['state_dict'] if 'detector' in name]
     state = checkpoint['iuq_state']
     assert state['steps'] == 2 and len(state['terms'][0]['bank']) > 0
+
+
+def test_the_curves_are_in_the_log_and_in_tensorboard_and_not_in_the_sum(train, tmp_path):
+    """The second image has no instance, so that responses are first measured in the third step."""
+    code, said = train('train_cfg.max_iters=3', 'default_hooks.logger.interval=1')
+    assert code == 0, said
+    (file,) = (tmp_path / 'w').glob('*/vis_data/scalars.json')
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    steps = [line for line in lines if 'loss' in line]  # the others are of validations
+    assert len(steps) == 3
+    assert steps[0]['iuq/mem_size'] == 0 and steps[-1]['iuq/mem_size'] > 0
+    assert 'iuq/p_mean' not in steps[0] and 0 < steps[-1]['iuq/p_mean'] < 1
+    assert steps[-1]['iuq/p_mean'] <= steps[-1]['iuq/p_top1pct'] <= 1
+    for step in steps:
+        parts = [value for name, value in step.items() if 'loss' in name and name != 'loss']
+        assert step['loss'] == pytest.approx(sum(parts), rel=1e-4)
+    (log,) = (tmp_path / 'w').glob('*/*.log')
+    assert 'iuq/p_top1pct: ' in log.read_text()
+    events = EventAccumulator(str(file.parent)).Reload()
+    for name in ('iuq/mem_size', 'iuq/p_mean', 'iuq/p_top1pct'):
+        assert events.Scalars(name)[-1].value == pytest.approx(steps[-1][name])
 
 
 def test_a_rank_without_instances_finishes_and_both_stay_equal(config, tmp_path):

@@ -29,6 +29,7 @@ class CondInstAdapter(QueryAdapter):
     """
 
     heads = ('CondInstMaskHead',)
+    per_query = ('info',)
 
     def record(
         self, detector: nn.Module, samples: Sequence[Any]

@@ -30,6 +30,7 @@ class QueryInstAdapter(QueryAdapter):
     heads = ('SparseRoIHead',)
     row_pixels = 196
     max_rows = 4
+    per_query = ('boxes', 'targets', 'regions')
 
     @property
     def _mask_head(self) -> Any:
@@ -99,6 +100,11 @@ class QueryInstAdapter(QueryAdapter):
         extractor = self.head.mask_roi_extractor[-1]
         maps = tuple(level[None] for level in pixels[: extractor.num_inputs])
         return self._masks(extractor(maps, rois), record.queries)
+
+    def boxes_of(self, record: QueryRecord, canvas_hw: tuple[int, int]) -> Tensor:
+        """Give the boxes of the regions, see :meth:`QueryAdapter.boxes_of`."""
+        boxes: Tensor = record.context['boxes']
+        return boxes
 
     def _masks(self, regions: Tensor, queries: Tensor) -> Tensor:
         masks = self._mask_head(regions, queries[:, :-1])
