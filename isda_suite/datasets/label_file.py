@@ -97,9 +97,8 @@ def decode_label(content: bytes, path: str, raw: bool = False) -> Array:
 
     try:
         with Image.open(io.BytesIO(content)) as image:
-            if raw:
-                image = image.convert('L' if image.mode in ('1', 'L') else 'RGB')
-            label = np.array(image)  # a copy: Pillow's own pixels cannot be written
+            plain = image.convert('L' if image.mode in ('1', 'L') else 'RGB') if raw else image
+            label = np.array(plain)  # a copy: Pillow's own pixels cannot be written
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: {error} (Pillow's limit, PIL.Image.MAX_IMAGE_PIXELS)") from error
     # Each of Pillow's decoders raises errors of its own for broken files.
