@@ -104,6 +104,21 @@ def test_dot_products_need_no_graph_for_the_same_gradient(allowed, monkeypatch):
         torch.testing.assert_close(ours, theirs)
 
 
+def test_an_answer_of_one_s_own_is_never_taken_for_a_dot_product():
+    class Doubled(ISDAAdapter):
+        def respond(self, queries, rows):
+            return 2 * super().respond(queries, rows)
+
+    queries, rows = torch.randn(3, 4, requires_grad=True), torch.randn(9, 4)
+    every = torch.ones(9, dtype=torch.bool)
+    found = [
+        UniquenessLoss().on_rows(queries * factor, rows, every, adapter.respond)
+        for factor, adapter in ((1, Doubled(None)), (2, ISDAAdapter(None)))
+    ]
+    torch.testing.assert_close(*found)
+    torch.testing.assert_close(*(torch.autograd.grad(one, queries)[0] for one in found))
+
+
 def test_the_gradient_reaches_queries_and_never_the_memory():
     queries, rows = torch.randn(3, 4, requires_grad=True), torch.randn(9, 4, requires_grad=True)
     UniquenessLoss().on_rows(queries, rows, torch.ones(9, dtype=torch.bool), dot).backward()
