@@ -208,6 +208,14 @@ class DotProductAdapter(QueryAdapter):
         return (record.queries @ pixels.flatten(1)).view(-1, *pixels.shape[-2:])
 
 
+def answers_by_dot_product(respond: Callable[[Tensor, Tensor], Tensor]) -> bool:
+    """Tell whether an adapter's ``respond`` is :meth:`DotProductAdapter.respond` itself.
+
+    Then the gradient of queries is known without a graph.
+    """
+    return getattr(respond, '__func__', None) is DotProductAdapter.respond
+
+
 @dataclass
 class Call:
     """One call of a watched method."""

@@ -1,5 +1,6 @@
 """The uniqueness term: queries stay silent on pixels of other images."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,10 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isda_suite.layers.option_checks import require_one_of
+from isda_suite.layers.query_adapter import answers_by_dot_product
 from isda_suite.registry import MODELS
 
 MODES = ('focal', 'thresholded_mean', 'bce', 'max')
-_CHUNK_NUMBERS = 1 << 19  # of one tensor of logits: 2 MB stay in the cache of a core
+# Numbers of one tensor of logits, and of rows in float32: half a megabyte and one megabyte, so
+# that those of a chunk stay in the cache of a core. A GPU wants more work at once.
+_CHUNK_NUMBERS = 1 << 17
+_CHUNK_ROW_NUMBERS = 1 << 18
+_GPU_FACTOR = 16
 
 
 def weighted_focal_loss(
@@ -119,12 +125,7 @@ class UniquenessLoss(nn.Module):
             if self.ignore_above is not None:
                 loss = loss * (p.detach() <= self.ignore_above)
             return loss
-        kept = torch.ones_like(p, dtype=torch.bool)
-        if self.keep_from is not None:
-            kept &= p >= self.keep_from
-        if self.keep_up_to is not None:
-            kept &= p <= self.keep_up_to
-        return p * kept
+        return p * self._kept(p)
 
     def forward(self, logits: Tensor) -> Tensor:
         """Compute the term of responses that are all allowed.
@@ -164,15 +165,81 @@ class UniquenessLoss(nn.Module):
             p = self.elements(logits).flatten(2).amax(-1) if logits.dim() > 2 else None
             p = self.elements(logits) if p is None else p
             return (p * allowed).amax(dim=1).sum()
-        share = allowed.float() / allowed.float().sum(dim=-1, keepdim=True).clamp(min=1)
-        return _ChunkedSum.apply(queries, rows, share, respond, self.elements)  # type: ignore[no-untyped-call]
+        return _ChunkedSum.apply(queries, rows, allowed, respond, self)  # type: ignore[no-untyped-call]
+
+    def values_and_slopes(self, logits: Tensor, scratch: 'Scratch') -> tuple[Tensor, Tensor]:
+        r"""Compute :meth:`elements` and its derivative in closed form; not for the mode ``'max'``.
+
+        With :math:`s = \mathrm{softplus}(\ell)` the derivative of the focal form is
+        :math:`\alpha \, p^\gamma \, (\gamma (1 - p) s + p)`.
+
+        Args:
+            logits: Any shape, without gradient.
+            scratch: Where the results live until its next use.
+
+        Returns:
+            Two tensors of the same shape.
+        """
+        size = logits.shape
+        if self.temperature != 1:
+            logits = torch.div(logits, self.temperature, out=scratch.take('logits', size))
+        p = torch.sigmoid(logits, out=scratch.take('p', size))
+        slopes = scratch.take('slopes', size)
+        if self.mode == 'thresholded_mean':
+            values = p.mul_(self._kept(p))
+            torch.addcmul(p, p, p, value=-1, out=slopes)
+        else:
+            values = torch.ops.aten.softplus.out(logits, out=scratch.take('softplus', size))
+            if self.mode == 'bce':
+                slopes.copy_(p)
+            else:
+                kept = None if self.ignore_above is None else p <= self.ignore_above
+                torch.sub(p.new_ones(()), p, out=slopes)
+                torch.addcmul(p, slopes, values, value=self.gamma, out=slopes)
+                factor = p.pow_(self.gamma).mul_(self.alpha)
+                factor = factor if kept is None else factor.mul_(kept)
+                values.mul_(factor)
+                slopes.mul_(factor)
+        slopes = slopes if self.temperature == 1 else slopes.div_(self.temperature)
+        return values, slopes
+
+    def _kept(self, p: Tensor) -> Tensor:
+        """Tell which responses lie between the thresholds."""
+        kept = torch.ones_like(p, dtype=torch.bool)
+        if self.keep_from is not None:
+            kept &= p >= self.keep_from
+        if self.keep_up_to is not None:
+            kept &= p <= self.keep_up_to
+        return kept
+
+
+class Scratch:
+    """Memory for what every chunk computes anew.
+
+    On a CPU the first touch of new memory costs more than the arithmetic that is done in it.
+
+    Args:
+        like: Of the type and on the device that is wanted.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self.like = like
+        self.held: dict[str, Tensor] = {}
+
+    def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """Return a tensor with what was left in it; the same memory for the same name."""
+        numbers = math.prod(shape)
+        if name not in self.held or self.held[name].numel() < numbers:
+            self.held[name] = self.like.new_empty(numbers)
+        return self.held[name][:numbers].view(shape)
 
 
 class _ChunkedSum(torch.autograd.Function):
     """Sum weighed losses of responses, computing the gradient of the queries on the way.
 
     As stored rows take no gradient, that of the queries can be summed up chunk by chunk in the
-    forward pass, and no response is kept.
+    forward pass, and no response is kept. The loss has its derivative in closed form; autograd is
+    asked for that of responses which are no dot products.
     """
 
     @staticmethod
@@ -180,32 +247,60 @@ class _ChunkedSum(torch.autograd.Function):
         ctx: Any,
         queries: Tensor,
         rows: Tensor,
-        share: Tensor,
+        allowed: Tensor,
         respond: Callable[[Tensor, Tensor], Tensor],
-        elements: Callable[[Tensor], Tensor],
+        loss: UniquenessLoss,
     ) -> Tensor:
-        wanted = ctx.needs_input_grad[0]
-        gradient, total = torch.zeros_like(queries), queries.new_zeros(())
-        size = max(_CHUNK_NUMBERS // max(len(queries), 1), 64)
+        wanted, n = ctx.needs_input_grad[0], len(queries)
+        gradient, sums = torch.zeros_like(queries), queries.new_zeros(n)
+        scratch = Scratch(queries)
+        size = _chunk_size(n, rows)
         with torch.autocast(device_type=queries.device.type, enabled=False):
             for start in range(0, len(rows), size):
-                part = rows[start : start + size].float()
-                weight = share[..., start : start + size]
-                with torch.set_grad_enabled(wanted):
-                    leaf = queries.detach().requires_grad_(wanted)
-                    values = elements(respond(leaf, part))
-                    values = values.flatten(2).mean(-1) if values.dim() > 2 else values
-                    value = (values * weight).sum()
+                held = rows[start : start + size]
+                part = scratch.take('rows', held.shape).copy_(held)
+                logits, pull_back = _answers(queries.detach(), part, respond, scratch, wanted)
+                values, slopes = loss.values_and_slopes(logits, scratch)
+                weight = allowed[..., start : start + size].to(values.dtype)
+                if values.dim() > 2:  # a row stands for many pixels and counts by their mean
+                    ones = [1] * (values.dim() - 2)
+                    weight = (weight / values[0, 0].numel()).view(-1, len(part), *ones)
+                sums += values.mul_(weight).flatten(1).sum(1)
                 if wanted:
-                    gradient += torch.autograd.grad(value, leaf)[0]
-                total += value.detach()
-        ctx.save_for_backward(gradient)
-        return total
+                    gradient += pull_back(slopes.mul_(weight))
+        count = allowed.sum(dim=-1).clamp(min=1)
+        ctx.save_for_backward(gradient / count[..., None])
+        return (sums / count).sum()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * gradients[0], None, None, None, None
+
+
+def _chunk_size(num_queries: int, rows: Tensor) -> int:
+    """Choose how many rows are answered at once."""
+    by_logits = _CHUNK_NUMBERS // max(num_queries, 1)
+    by_rows = _CHUNK_ROW_NUMBERS // max(rows[:1].numel(), 1)
+    size = max(min(by_logits, by_rows), 16)
+    return size if rows.device.type == 'cpu' else _GPU_FACTOR * size
+
+
+def _answers(
+    queries: Tensor,
+    rows: Tensor,
+    respond: Callable[[Tensor, Tensor], Tensor],
+    scratch: Scratch,
+    wanted: bool,
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Compute responses, and the function from their gradient to that of the queries."""
+    if answers_by_dot_product(respond):
+        out = scratch.take('responses', (len(queries), len(rows)))
+        return torch.mm(queries, rows.T, out=out), lambda slopes: slopes @ rows
+    with torch.set_grad_enabled(wanted):
+        leaf = queries.requires_grad_(wanted)
+        logits = respond(leaf, rows)
+    return logits.detach(), lambda slopes: torch.autograd.grad(logits, leaf, slopes)[0]
 
 
 def spread_queries(gt_inds: Tensor, limit: int) -> Tensor:

@@ -8,8 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isda_suite.layers.errors import ModelConfigError
+from isda_suite.methods.isda import ISDAAdapter
 from isda_suite.methods.iuq import uniqueness
-from isda_suite.methods.iuq.uniqueness import UniquenessLoss, spread_queries, weighted_focal_loss
+from isda_suite.methods.iuq.uniqueness import (
+    Scratch,
+    UniquenessLoss,
+    spread_queries,
+    weighted_focal_loss,
+)
 
 FEW = settings(max_examples=30, deadline=None)
 
@@ -57,6 +63,62 @@ def test_chunks_give_value_and_gradient_of_the_whole(mode, monkeypatch):
     torch.testing.assert_close(torch.autograd.grad(2 * chunked, queries)[0], 2 * expected)
 
 
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        dict(gamma=1.5, alpha=0.4, temperature=3.0),
+        dict(ignore_above=0.6),
+        dict(mode='bce', temperature=2.0),
+        dict(mode='thresholded_mean', keep_from=0.2, keep_up_to=0.7),
+    ],
+)
+def test_slopes_are_those_that_autograd_finds(options):
+    loss = UniquenessLoss(**options)
+    logits = torch.cat([torch.linspace(-90, 90, 61), torch.randn(39)]).double().view(4, 25)
+    leaf = logits.clone().requires_grad_()
+    expected = loss.elements(leaf)
+    values, slopes = loss.values_and_slopes(logits, Scratch(logits))
+    torch.testing.assert_close(values, expected.detach())
+    torch.testing.assert_close(slopes, torch.autograd.grad(expected.sum(), leaf)[0])
+
+
+def test_scratch_is_the_same_memory_for_every_smaller_shape():
+    scratch = Scratch(torch.zeros(()))
+    large, small = scratch.take('p', (3, 4)), scratch.take('p', (2, 5))
+    assert small.shape == (2, 5) and small.is_contiguous()
+    assert large.data_ptr() == small.data_ptr() != scratch.take('q', (2,)).data_ptr()
+
+
+@pytest.mark.parametrize('allowed', [torch.arange(300) > 20, torch.rand(5, 300) > 0.3])
+def test_dot_products_need_no_graph_for_the_same_gradient(allowed, monkeypatch):
+    monkeypatch.setattr(uniqueness, '_CHUNK_NUMBERS', 5 * 64)
+    rows = torch.randn(600, 8).half()[::2]  # as the memory gives them: a view with gaps
+    values = torch.randn(5, 8)
+    found = []
+    for respond in (dot, ISDAAdapter(None).respond):
+        queries = values.clone().requires_grad_()
+        term = UniquenessLoss().on_rows(queries, rows, allowed, respond)
+        found.append((term, torch.autograd.grad(term, queries)[0]))
+    for theirs, ours in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_an_answer_of_one_s_own_is_never_taken_for_a_dot_product():
+    class Doubled(ISDAAdapter):
+        def respond(self, queries, rows):
+            return 2 * super().respond(queries, rows)
+
+    queries, rows = torch.randn(3, 4, requires_grad=True), torch.randn(9, 4)
+    every = torch.ones(9, dtype=torch.bool)
+    found = [
+        UniquenessLoss().on_rows(queries * factor, rows, every, adapter.respond)
+        for factor, adapter in ((1, Doubled(None)), (2, ISDAAdapter(None)))
+    ]
+    torch.testing.assert_close(*found)
+    torch.testing.assert_close(*(torch.autograd.grad(one, queries)[0] for one in found))
+
+
 def test_the_gradient_reaches_queries_and_never_the_memory():
     queries, rows = torch.randn(3, 4, requires_grad=True), torch.randn(9, 4, requires_grad=True)
     UniquenessLoss().on_rows(queries, rows, torch.ones(9, dtype=torch.bool), dot).backward()
@@ -93,8 +155,12 @@ def test_rows_that_stand_for_many_pixels_count_by_their_mean():
         return torch.stack([dot(q, r), -dot(q, r)], dim=-1)
 
     loss = UniquenessLoss(mode='bce')
-    expected = loss.elements(respond(queries, rows)).mean(-1).mean(1).sum()
-    torch.testing.assert_close(loss.on_rows(queries, rows, every, respond), expected)
+    leaf = queries.requires_grad_()
+    expected = loss.elements(respond(leaf, rows)).mean(-1).mean(1).sum()
+    found = loss.on_rows(leaf, rows, every, respond)
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(one, leaf)[0] for one in (found, expected)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_thresholds_keep_what_lies_between():
