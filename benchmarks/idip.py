@@ -15,13 +15,7 @@ step, model and state of the optimiser included, in a process of its own for eac
 import argparse
 import json
 import logging
-import os
-import platform
-import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,31 +32,18 @@ from benchmarks.idip_steps import (
     make_step,
     require_equal_steps,
 )
-
-Row = dict[str, Any]
-
-
-def alternate(variants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Row]:
-    """Time variants in turns, after one round that does not count."""
-    wall: dict[str, list[float]] = {name: [] for name in variants}
-    cpu: dict[str, list[float]] = {name: [] for name in variants}
-    for number in range(rounds + 1):
-        for name, run in variants.items():
-            start = time.perf_counter(), time.process_time()
-            run()
-            if number:
-                wall[name].append(time.perf_counter() - start[0])
-                cpu[name].append(time.process_time() - start[1])
-    return {
-        name: {
-            'cpu_median_s': round(statistics.median(cpu[name]), 3),
-            'wall_median_s': round(statistics.median(wall[name]), 3),
-        }
-        for name in variants
-    }
+from benchmarks.side_by_side import (
+    Row,
+    add_arguments,
+    in_own_process,
+    measure_peak,
+    ratios,
+    report,
+    take_turns,
+)
 
 
-def compare_steps(args: argparse.Namespace) -> Row:
+def compare_steps(args: argparse.Namespace) -> list[Row]:
     """Compare time and memory of a training step."""
     row: Row = {'images': 2, 'side': args.side, 'proposals': args.proposals}
     row['objects'] = args.objects
@@ -71,17 +52,14 @@ def compare_steps(args: argparse.Namespace) -> Row:
     images = make_images(2, args.side)
     samples = make_samples(2, args.side, args.objects)
     steps = {name: partial(make_step(name, args.proposals), images, samples) for name in VARIANTS}
-    for name, timing in alternate(steps, args.rounds).items():
+    for name, timing in take_turns(steps, args.rounds).items():
         row[name] = {**timing, **apart[name]}
     for name in VARIANTS[:2]:
-        row[f'{name} / eager'] = {
-            'time': round(row[name]['cpu_median_s'] / row['eager']['cpu_median_s'], 3),
-            'memory': round(row[name]['peak_mb'] / row['eager']['peak_mb'], 3),
-        }
-    return row
+        row[f'{name} / eager'] = ratios(row[name], row['eager'])
+    return [row]
 
 
-def compare_masks(args: argparse.Namespace) -> Row:
+def compare_masks(args: argparse.Namespace) -> list[Row]:
     """Compare the mask branch of 8 images with 20 instances each, at once and image by image.
 
     In evaluation, where statistics are frozen; with region features, as in the model.
@@ -116,13 +94,13 @@ def compare_masks(args: argparse.Namespace) -> Row:
     if gap > 1e-5:
         raise SystemExit(f'masks differ by {gap:.2g}; nothing was timed')
     row: Row = {'images': 8, 'instances': 20, 'side': args.side, 'relative_difference': gap}
-    row.update(alternate({'at once': at_once, 'image by image': image_by_image}, args.rounds))
+    row.update(take_turns({'at once': at_once, 'image by image': image_by_image}, args.rounds))
     loop, once = (row[name]['cpu_median_s'] for name in ('image by image', 'at once'))
     row['image by image / at once'] = {'time': round(loop / once, 3)}
-    return row
+    return [row]
 
 
-def compare_batches(args: argparse.Namespace) -> Row:
+def compare_batches(args: argparse.Namespace) -> list[Row]:
     """Compare inference of four images in a batch and one by one."""
     model = build_model(args.proposals).eval()
     images, samples = make_images(4, args.side), make_samples(4, args.side, 0)
@@ -142,61 +120,28 @@ def compare_batches(args: argparse.Namespace) -> Row:
             raise SystemExit('a batch gives other detections; nothing was timed')
     row: Row = {'images': 4, 'side': args.side, 'proposals': args.proposals, 'steps': 3}
     row['detections'] = [len(one) for one in ours]
-    row.update(alternate({'batch of 4': together, '4 single images': single}, args.rounds))
+    row.update(take_turns({'batch of 4': together, '4 single images': single}, args.rounds))
     batch, alone = (row[name]['cpu_median_s'] for name in ('batch of 4', '4 single images'))
     row['batch of 4 / 4 single images'] = {'time': round(batch / alone, 3)}
-    return row
+    return [row]
 
 
-def measure_apart(variant: str, args: argparse.Namespace) -> dict[str, float]:
+def measure_apart(variant: str, args: argparse.Namespace) -> Row:
     """Measure the memory of a variant in a fresh process."""
-    command = [sys.executable, __file__, '--case', 'step', '--peak-of', variant]
-    for name in ('side', 'proposals', 'objects', 'threads'):
-        command += [f'--{name}', str(getattr(args, name))]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    options = {name: getattr(args, name) for name in ('side', 'proposals', 'objects', 'threads')}
+    return in_own_process(__file__, {'case': 'step', 'peak-of': variant, **options})
 
 
 def print_peak(variant: str, args: argparse.Namespace) -> None:
     """Print the peak of one step in this process: above its start, and all it holds."""
-    from isda_suite.engine.memory import peak_of, used_memory
-
     step = make_step(variant, args.proposals)
     step(make_images(2, 64), make_samples(2, 64, 1))  # the optimiser has its state
     images = make_images(2, args.side)
     samples = make_samples(2, args.side, args.objects)
-    peak_of(lambda: None)  # gives back what is free, so that what is held now is counted alone
-    before = used_memory()
-    _, peak = peak_of(partial(step, images, samples))
-    if peak is None or before is None:
-        raise SystemExit('this kernel does not tell the peak of a process')
-    sizes = {'peak_mb': peak / 2**20, 'process_mb': (before + peak) / 2**20}
-    print(json.dumps({name: round(value, 1) for name, value in sizes.items()}))
+    print(json.dumps(measure_peak(partial(step, images, samples))))
 
 
 CASES = {'step': compare_steps, 'masks': compare_masks, 'predict': compare_batches}
-
-
-def as_markdown(content: Row) -> str:
-    """Show a case: what it was measured on, its facts, its variants, its ratios."""
-    row = content['row']
-    said = ('threads', 'torch', 'python', 'machine', 'date', 'load')
-    facts = {k: v for k, v in row.items() if not isinstance(v, dict)}
-    lines = [f'# IDIP: {content["case"]}', '']
-    lines += [', '.join(f'{name} {content[name]}' for name in said) + '.', '']
-    lines += ['The machine was shared with other work: ratios are those of processor time.', '']
-    lines += [', '.join(f'{name} {value}' for name, value in facts.items()) + '.', '']
-    groups: dict[tuple[str, ...], list[list[str]]] = {}
-    for name, values in row.items():
-        if isinstance(values, dict):
-            shown = [f'{v:.2g}' if isinstance(v, float) and v < 1e-3 else str(v)
-                     for v in values.values()]  # fmt: skip
-            groups.setdefault(tuple(values), []).append([name, *shown])
-    for columns, rows in groups.items():
-        table = [['', *columns], ['---'] * (len(columns) + 1), *rows]
-        lines += [f'| {" | ".join(line)} |' for line in table] + ['']
-    return '\n'.join(lines).rstrip() + '\n'
 
 
 def main() -> None:
@@ -206,32 +151,14 @@ def main() -> None:
     parser.add_argument('--side', type=int, default=384, help='of the square images')
     parser.add_argument('--proposals', type=int, default=100)
     parser.add_argument('--objects', type=int, default=30, help='of an image')
-    parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('--rounds', type=int, default=3, help='runs per variant that count')
-    parser.add_argument('--out', type=Path, help='JSON file for the result')
-    parser.add_argument('--peak-of', help=argparse.SUPPRESS)
+    add_arguments(parser, threads=1, rounds=3, runs='runs per variant that count')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     logging.disable(logging.INFO)  # mmengine lists every parameter it initialises
     if args.peak_of:
         print_peak(args.peak_of, args)
-        return
-    before = os.getloadavg()
-    content: Row = {
-        'case': args.case,
-        'threads': args.threads,
-        'torch': torch.__version__,
-        'python': platform.python_version(),
-        'machine': f'{platform.machine()}, {os.cpu_count()} cores',
-        'date': time.strftime('%Y-%m-%d'),
-        'row': CASES[args.case](args),
-        'load': [round(before[0], 1), round(os.getloadavg()[0], 1)],
-    }
-    text = json.dumps(content, indent=1)
-    print(text)
-    if args.out:
-        args.out.write_text(text + '\n')
-        args.out.with_suffix('.md').write_text(as_markdown(content))
+    else:
+        report('IDIP', args, CASES[args.case])
 
 
 if __name__ == '__main__':
