@@ -1,7 +1,8 @@
 """Training, masks and inference of IDIP, ratios measured in one process.
 
     python benchmarks/idip.py --case step     # a training step: ours against an eager form
-    python benchmarks/idip.py --case masks    # the mask branch: all images at once against a loop
+    python benchmarks/idip.py --case masks    # inference of masks: all images at once or a loop
+    python benchmarks/idip.py --case mask-training  # all images and stages at once or a loop
     python benchmarks/idip.py --case predict  # a batch of four images against four single ones
 
 Noise with ellipses as ground truth, R-50 with random weights, 80 classes. The eager form has the
@@ -16,6 +17,7 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,11 +27,15 @@ import torch
 # The steps and the rival lie beside this file, in no package that is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.idip_steps import (
+    IMAGES,
+    INSTANCES,
     VARIANTS,
+    MaskWork,
     build_model,
     make_images,
     make_samples,
     make_step,
+    relative_gap,
     require_equal_steps,
 )
 from benchmarks.side_by_side import (
@@ -62,41 +68,65 @@ def compare_steps(args: argparse.Namespace) -> list[Row]:
 def compare_masks(args: argparse.Namespace) -> list[Row]:
     """Compare the mask branch of 8 images with 20 instances each, at once and image by image.
 
-    In evaluation, where statistics are frozen; with region features, as in the model.
+    Inference, where statistics are frozen, with region features, as in the model.
     """
-    model = build_model(20).eval()
-    generator = torch.Generator().manual_seed(3)
-    feats = [torch.randn(8, 256, args.side // s, args.side // s, generator=generator)
-             for s in (8, 16, 32)]  # fmt: skip
-    corners = torch.rand(8, 20, 2, 2, generator=generator).sort(dim=2).values * args.side
-    boxes = list(corners.flatten(2))
-    features = torch.randn(160, 256, generator=generator)
-    labels = torch.arange(160) % 80
-    predict = model.roi_head.predict_masks
+    work = MaskWork(args.side)
 
     @torch.no_grad()
     def at_once() -> torch.Tensor:
-        masks: torch.Tensor = predict(feats, boxes, features, labels)
-        return masks
+        return work.ours()
 
     @torch.no_grad()
-    def image_by_image() -> torch.Tensor:
-        found = []
-        for image in range(8):
-            rows = slice(20 * image, 20 * image + 20)
-            maps = [feat[image : image + 1] for feat in feats]
-            # The structure of the published code: maps of all classes, then the one wanted.
-            every = predict(maps, [boxes[image]], features[rows])
-            found.append(every[torch.arange(20), labels[rows]])
-        return torch.cat(found)
+    def one_by_one() -> torch.Tensor:
+        return torch.cat([work.ours(slice(image, image + 1)) for image in range(IMAGES)])
 
-    gap = float((at_once() - image_by_image()).abs().max() / at_once().abs().max())
+    @torch.no_grad()
+    def eager() -> torch.Tensor:
+        return work.eager()
+
+    work.model.eval()
+    gap = max(relative_gap(one(), eager()) for one in (at_once, one_by_one))
     if gap > 1e-5:
         raise SystemExit(f'masks differ by {gap:.2g}; nothing was timed')
-    row: Row = {'images': 8, 'instances': 20, 'side': args.side, 'relative_difference': gap}
-    row.update(take_turns({'at once': at_once, 'image by image': image_by_image}, args.rounds))
-    loop, once = (row[name]['cpu_median_s'] for name in ('image by image', 'at once'))
-    row['image by image / at once'] = {'time': round(loop / once, 3)}
+    row: Row = {'images': IMAGES, 'instances': INSTANCES, 'side': args.side}
+    row['relative_difference'] = gap
+    row |= take_turns({'at once': at_once, 'one by one': one_by_one, 'eager': eager}, args.rounds)
+    for name in ('one by one', 'eager'):
+        row[f'at once / {name}'] = ratios(row['at once'], row[name])
+    return [row]
+
+
+def compare_mask_training(args: argparse.Namespace) -> list[Row]:
+    """Compare forward and backward of the masks of all stages, with frozen statistics.
+
+    At once, and image by image and stage by stage; without any statistics nothing forbids it.
+    """
+    work = MaskWork(args.side)
+    mask_head = work.model.roi_head.mask_head
+    mask_head.norm_eval = True
+    work.model.train()
+    feats = [feat.requires_grad_() for feat in work.feats]
+
+    def run(masks: Callable[[], torch.Tensor]) -> list[torch.Tensor]:
+        found = masks()
+        found.sigmoid().mean().backward()  # type: ignore[no-untyped-call]
+        grads = [feat.grad for feat in feats] + [p.grad for p in mask_head.parameters()]
+        for leaf in (*feats, *mask_head.parameters()):
+            leaf.grad = None
+        return [found.detach(), *grads]
+
+    variants = {
+        'at once': partial(run, partial(work.ours, stages=args.stages)),
+        'eager': partial(run, partial(work.eager, stages=args.stages)),
+    }
+    pairs = zip(*(variant() for variant in variants.values()), strict=True)
+    gap = max(relative_gap(*pair) for pair in pairs)
+    if gap > 1e-4:
+        raise SystemExit(f'masks or gradients differ by {gap:.2g}; nothing was timed')
+    row: Row = {'images': IMAGES, 'instances': INSTANCES, 'stages': args.stages}
+    row |= {'side': args.side, 'relative_difference': gap}
+    row |= take_turns(variants, args.rounds, warm_ups=0)  # they have run
+    row['at once / eager'] = ratios(row['at once'], row['eager'])
     return [row]
 
 
@@ -113,6 +143,7 @@ def compare_batches(args: argparse.Namespace) -> list[Row]:
     def single() -> list[Any]:
         return [model.predict(images[i : i + 1], [samples[i]])[0] for i in range(4)]
 
+    # Copies: both write into the same samples.
     ours = [sample.pred_instances.scores.clone() for sample in together()]
     theirs = [sample.pred_instances.scores.clone() for sample in single()]
     for one, other in zip(ours, theirs, strict=True):
@@ -120,9 +151,9 @@ def compare_batches(args: argparse.Namespace) -> list[Row]:
             raise SystemExit('a batch gives other detections; nothing was timed')
     row: Row = {'images': 4, 'side': args.side, 'proposals': args.proposals, 'steps': 3}
     row['detections'] = [len(one) for one in ours]
-    row.update(take_turns({'batch of 4': together, '4 single images': single}, args.rounds))
-    batch, alone = (row[name]['cpu_median_s'] for name in ('batch of 4', '4 single images'))
-    row['batch of 4 / 4 single images'] = {'time': round(batch / alone, 3)}
+    ways = {'batch of 4': together, '4 single images': single}
+    row |= take_turns(ways, args.rounds, warm_ups=0)  # they have run
+    row['batch of 4 / 4 single images'] = ratios(*(row[name] for name in ways))
     return [row]
 
 
@@ -141,7 +172,12 @@ def print_peak(variant: str, args: argparse.Namespace) -> None:
     print(json.dumps(measure_peak(partial(step, images, samples))))
 
 
-CASES = {'step': compare_steps, 'masks': compare_masks, 'predict': compare_batches}
+CASES = {
+    'step': compare_steps,
+    'masks': compare_masks,
+    'mask-training': compare_mask_training,
+    'predict': compare_batches,
+}
 
 
 def main() -> None:
@@ -151,6 +187,7 @@ def main() -> None:
     parser.add_argument('--side', type=int, default=384, help='of the square images')
     parser.add_argument('--proposals', type=int, default=100)
     parser.add_argument('--objects', type=int, default=30, help='of an image')
+    parser.add_argument('--stages', type=int, default=6, help='of the case mask-training')
     add_arguments(parser, threads=1, rounds=3, runs='runs per variant that count')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
