@@ -1,7 +1,8 @@
 """Training, masks and inference of IDIP, ratios measured in one process.
 
     python benchmarks/idip.py --case step     # a training step: ours against an eager form
-    python benchmarks/idip.py --case masks    # the mask branch: all images at once against a loop
+    python benchmarks/idip.py --case masks    # inference of masks: all images at once or a loop
+    python benchmarks/idip.py --case mask-training  # all images and stages at once or a loop
     python benchmarks/idip.py --case predict  # a batch of four images against four single ones
 
 Noise with ellipses as ground truth, R-50 with random weights, 80 classes. The eager form has the
@@ -15,12 +16,7 @@ step, model and state of the optimiser included, in a process of its own for eac
 import argparse
 import json
 import logging
-import os
-import platform
-import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -31,38 +27,29 @@ import torch
 # The steps and the rival lie beside this file, in no package that is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.idip_steps import (
+    IMAGES,
+    INSTANCES,
     VARIANTS,
+    MaskWork,
     build_model,
     make_images,
     make_samples,
     make_step,
+    relative_gap,
     require_equal_steps,
 )
-
-Row = dict[str, Any]
-
-
-def alternate(variants: dict[str, Callable[[], Any]], rounds: int) -> dict[str, Row]:
-    """Time variants in turns, after one round that does not count."""
-    wall: dict[str, list[float]] = {name: [] for name in variants}
-    cpu: dict[str, list[float]] = {name: [] for name in variants}
-    for number in range(rounds + 1):
-        for name, run in variants.items():
-            start = time.perf_counter(), time.process_time()
-            run()
-            if number:
-                wall[name].append(time.perf_counter() - start[0])
-                cpu[name].append(time.process_time() - start[1])
-    return {
-        name: {
-            'cpu_median_s': round(statistics.median(cpu[name]), 3),
-            'wall_median_s': round(statistics.median(wall[name]), 3),
-        }
-        for name in variants
-    }
+from benchmarks.side_by_side import (
+    Row,
+    add_arguments,
+    in_own_process,
+    measure_peak,
+    ratios,
+    report,
+    take_turns,
+)
 
 
-def compare_steps(args: argparse.Namespace) -> Row:
+def compare_steps(args: argparse.Namespace) -> list[Row]:
     """Compare time and memory of a training step."""
     row: Row = {'images': 2, 'side': args.side, 'proposals': args.proposals}
     row['objects'] = args.objects
@@ -71,58 +58,79 @@ def compare_steps(args: argparse.Namespace) -> Row:
     images = make_images(2, args.side)
     samples = make_samples(2, args.side, args.objects)
     steps = {name: partial(make_step(name, args.proposals), images, samples) for name in VARIANTS}
-    for name, timing in alternate(steps, args.rounds).items():
+    for name, timing in take_turns(steps, args.rounds).items():
         row[name] = {**timing, **apart[name]}
     for name in VARIANTS[:2]:
-        row[f'{name} / eager'] = {
-            'time': round(row[name]['cpu_median_s'] / row['eager']['cpu_median_s'], 3),
-            'memory': round(row[name]['peak_mb'] / row['eager']['peak_mb'], 3),
-        }
-    return row
+        row[f'{name} / eager'] = ratios(row[name], row['eager'])
+    return [row]
 
 
-def compare_masks(args: argparse.Namespace) -> Row:
+def compare_masks(args: argparse.Namespace) -> list[Row]:
     """Compare the mask branch of 8 images with 20 instances each, at once and image by image.
 
-    In evaluation, where statistics are frozen; with region features, as in the model.
+    Inference, where statistics are frozen, with region features, as in the model.
     """
-    model = build_model(20).eval()
-    generator = torch.Generator().manual_seed(3)
-    feats = [torch.randn(8, 256, args.side // s, args.side // s, generator=generator)
-             for s in (8, 16, 32)]  # fmt: skip
-    corners = torch.rand(8, 20, 2, 2, generator=generator).sort(dim=2).values * args.side
-    boxes = list(corners.flatten(2))
-    features = torch.randn(160, 256, generator=generator)
-    labels = torch.arange(160) % 80
-    predict = model.roi_head.predict_masks
+    work = MaskWork(args.side)
 
     @torch.no_grad()
     def at_once() -> torch.Tensor:
-        masks: torch.Tensor = predict(feats, boxes, features, labels)
-        return masks
+        return work.ours()
 
     @torch.no_grad()
-    def image_by_image() -> torch.Tensor:
-        found = []
-        for image in range(8):
-            rows = slice(20 * image, 20 * image + 20)
-            maps = [feat[image : image + 1] for feat in feats]
-            # The structure of the published code: maps of all classes, then the one wanted.
-            every = predict(maps, [boxes[image]], features[rows])
-            found.append(every[torch.arange(20), labels[rows]])
-        return torch.cat(found)
+    def one_by_one() -> torch.Tensor:
+        return torch.cat([work.ours(slice(image, image + 1)) for image in range(IMAGES)])
 
-    gap = float((at_once() - image_by_image()).abs().max() / at_once().abs().max())
+    @torch.no_grad()
+    def eager() -> torch.Tensor:
+        return work.eager()
+
+    work.model.eval()
+    gap = max(relative_gap(one(), eager()) for one in (at_once, one_by_one))
     if gap > 1e-5:
         raise SystemExit(f'masks differ by {gap:.2g}; nothing was timed')
-    row: Row = {'images': 8, 'instances': 20, 'side': args.side, 'relative_difference': gap}
-    row.update(alternate({'at once': at_once, 'image by image': image_by_image}, args.rounds))
-    loop, once = (row[name]['cpu_median_s'] for name in ('image by image', 'at once'))
-    row['image by image / at once'] = {'time': round(loop / once, 3)}
-    return row
+    row: Row = {'images': IMAGES, 'instances': INSTANCES, 'side': args.side}
+    row['relative_difference'] = gap
+    row |= take_turns({'at once': at_once, 'one by one': one_by_one, 'eager': eager}, args.rounds)
+    for name in ('one by one', 'eager'):
+        row[f'at once / {name}'] = ratios(row['at once'], row[name])
+    return [row]
 
 
-def compare_batches(args: argparse.Namespace) -> Row:
+def compare_mask_training(args: argparse.Namespace) -> list[Row]:
+    """Compare forward and backward of the masks of all stages, with frozen statistics.
+
+    At once, and image by image and stage by stage; without any statistics nothing forbids it.
+    """
+    work = MaskWork(args.side)
+    mask_head = work.model.roi_head.mask_head
+    mask_head.norm_eval = True
+    work.model.train()
+    feats = [feat.requires_grad_() for feat in work.feats]
+
+    def run(masks: Callable[[], torch.Tensor]) -> list[torch.Tensor]:
+        found = masks()
+        found.sigmoid().mean().backward()  # type: ignore[no-untyped-call]
+        grads = [feat.grad for feat in feats] + [p.grad for p in mask_head.parameters()]
+        for leaf in (*feats, *mask_head.parameters()):
+            leaf.grad = None
+        return [found.detach(), *grads]
+
+    variants = {
+        'at once': partial(run, partial(work.ours, stages=args.stages)),
+        'eager': partial(run, partial(work.eager, stages=args.stages)),
+    }
+    pairs = zip(*(variant() for variant in variants.values()), strict=True)
+    gap = max(relative_gap(*pair) for pair in pairs)
+    if gap > 1e-4:
+        raise SystemExit(f'masks or gradients differ by {gap:.2g}; nothing was timed')
+    row: Row = {'images': IMAGES, 'instances': INSTANCES, 'stages': args.stages}
+    row |= {'side': args.side, 'relative_difference': gap}
+    row |= take_turns(variants, args.rounds, warm_ups=0)  # they have run
+    row['at once / eager'] = ratios(row['at once'], row['eager'])
+    return [row]
+
+
+def compare_batches(args: argparse.Namespace) -> list[Row]:
     """Compare inference of four images in a batch and one by one."""
     model = build_model(args.proposals).eval()
     images, samples = make_images(4, args.side), make_samples(4, args.side, 0)
@@ -135,6 +143,7 @@ def compare_batches(args: argparse.Namespace) -> Row:
     def single() -> list[Any]:
         return [model.predict(images[i : i + 1], [samples[i]])[0] for i in range(4)]
 
+    # Copies: both write into the same samples.
     ours = [sample.pred_instances.scores.clone() for sample in together()]
     theirs = [sample.pred_instances.scores.clone() for sample in single()]
     for one, other in zip(ours, theirs, strict=True):
@@ -142,61 +151,33 @@ def compare_batches(args: argparse.Namespace) -> Row:
             raise SystemExit('a batch gives other detections; nothing was timed')
     row: Row = {'images': 4, 'side': args.side, 'proposals': args.proposals, 'steps': 3}
     row['detections'] = [len(one) for one in ours]
-    row.update(alternate({'batch of 4': together, '4 single images': single}, args.rounds))
-    batch, alone = (row[name]['cpu_median_s'] for name in ('batch of 4', '4 single images'))
-    row['batch of 4 / 4 single images'] = {'time': round(batch / alone, 3)}
-    return row
+    ways = {'batch of 4': together, '4 single images': single}
+    row |= take_turns(ways, args.rounds, warm_ups=0)  # they have run
+    row['batch of 4 / 4 single images'] = ratios(*(row[name] for name in ways))
+    return [row]
 
 
-def measure_apart(variant: str, args: argparse.Namespace) -> dict[str, float]:
+def measure_apart(variant: str, args: argparse.Namespace) -> Row:
     """Measure the memory of a variant in a fresh process."""
-    command = [sys.executable, __file__, '--case', 'step', '--peak-of', variant]
-    for name in ('side', 'proposals', 'objects', 'threads'):
-        command += [f'--{name}', str(getattr(args, name))]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    options = {name: getattr(args, name) for name in ('side', 'proposals', 'objects', 'threads')}
+    return in_own_process(__file__, {'case': 'step', 'peak-of': variant, **options})
 
 
 def print_peak(variant: str, args: argparse.Namespace) -> None:
     """Print the peak of one step in this process: above its start, and all it holds."""
-    from isda_suite.engine.memory import peak_of, used_memory
-
     step = make_step(variant, args.proposals)
     step(make_images(2, 64), make_samples(2, 64, 1))  # the optimiser has its state
     images = make_images(2, args.side)
     samples = make_samples(2, args.side, args.objects)
-    peak_of(lambda: None)  # gives back what is free, so that what is held now is counted alone
-    before = used_memory()
-    _, peak = peak_of(partial(step, images, samples))
-    if peak is None or before is None:
-        raise SystemExit('this kernel does not tell the peak of a process')
-    sizes = {'peak_mb': peak / 2**20, 'process_mb': (before + peak) / 2**20}
-    print(json.dumps({name: round(value, 1) for name, value in sizes.items()}))
+    print(json.dumps(measure_peak(partial(step, images, samples))))
 
 
-CASES = {'step': compare_steps, 'masks': compare_masks, 'predict': compare_batches}
-
-
-def as_markdown(content: Row) -> str:
-    """Show a case: what it was measured on, its facts, its variants, its ratios."""
-    row = content['row']
-    said = ('threads', 'torch', 'python', 'machine', 'date', 'load')
-    facts = {k: v for k, v in row.items() if not isinstance(v, dict)}
-    lines = [f'# IDIP: {content["case"]}', '']
-    lines += [', '.join(f'{name} {content[name]}' for name in said) + '.', '']
-    lines += ['The machine was shared with other work: ratios are those of processor time.', '']
-    lines += [', '.join(f'{name} {value}' for name, value in facts.items()) + '.', '']
-    groups: dict[tuple[str, ...], list[list[str]]] = {}
-    for name, values in row.items():
-        if isinstance(values, dict):
-            shown = [f'{v:.2g}' if isinstance(v, float) and v < 1e-3 else str(v)
-                     for v in values.values()]  # fmt: skip
-            groups.setdefault(tuple(values), []).append([name, *shown])
-    for columns, rows in groups.items():
-        table = [['', *columns], ['---'] * (len(columns) + 1), *rows]
-        lines += [f'| {" | ".join(line)} |' for line in table] + ['']
-    return '\n'.join(lines).rstrip() + '\n'
+CASES = {
+    'step': compare_steps,
+    'masks': compare_masks,
+    'mask-training': compare_mask_training,
+    'predict': compare_batches,
+}
 
 
 def main() -> None:
@@ -206,32 +187,15 @@ def main() -> None:
     parser.add_argument('--side', type=int, default=384, help='of the square images')
     parser.add_argument('--proposals', type=int, default=100)
     parser.add_argument('--objects', type=int, default=30, help='of an image')
-    parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('--rounds', type=int, default=3, help='runs per variant that count')
-    parser.add_argument('--out', type=Path, help='JSON file for the result')
-    parser.add_argument('--peak-of', help=argparse.SUPPRESS)
+    parser.add_argument('--stages', type=int, default=6, help='of the case mask-training')
+    add_arguments(parser, threads=1, rounds=3, runs='runs per variant that count')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     logging.disable(logging.INFO)  # mmengine lists every parameter it initialises
     if args.peak_of:
         print_peak(args.peak_of, args)
-        return
-    before = os.getloadavg()
-    content: Row = {
-        'case': args.case,
-        'threads': args.threads,
-        'torch': torch.__version__,
-        'python': platform.python_version(),
-        'machine': f'{platform.machine()}, {os.cpu_count()} cores',
-        'date': time.strftime('%Y-%m-%d'),
-        'row': CASES[args.case](args),
-        'load': [round(before[0], 1), round(os.getloadavg()[0], 1)],
-    }
-    text = json.dumps(content, indent=1)
-    print(text)
-    if args.out:
-        args.out.write_text(text + '\n')
-        args.out.with_suffix('.md').write_text(as_markdown(content))
+    else:
+        report('IDIP', args, CASES[args.case])
 
 
 if __name__ == '__main__':

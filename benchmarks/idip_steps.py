@@ -9,6 +9,8 @@ from torch import Tensor
 VARIANTS = ('ours, loop', 'ours, grouped', 'eager')
 # Relative, of float32: the largest difference of a loss, and of a gradient to the largest one.
 TOLERANCE = 1e-4
+# Of the cases of the mask branch; instances of an image and a stage.
+IMAGES, INSTANCES = 8, 20
 Losses = Callable[[Tensor, Sequence[Any]], dict[str, Tensor]]
 
 
@@ -128,3 +130,46 @@ def require_equal_steps(side: int = 256, proposals: int = 60) -> dict[str, float
     if not all(gap < TOLERANCE for gap in worst.values()):
         raise SystemExit(f'steps differ: {worst}; nothing was timed')
     return worst
+
+
+class MaskWork:
+    """Inputs of the mask branch, and its masks by our code and by the rival.
+
+    Args:
+        side: Of the square images.
+    """
+
+    def __init__(self, side: int) -> None:
+        generator = torch.Generator().manual_seed(3)
+        self.model = build_model(INSTANCES)
+        channels = self.model.neck.out_channels
+        self.feats = [
+            torch.randn(IMAGES, channels, side // stride, side // stride, generator=generator)
+            for stride in (8, 16, 32)
+        ]
+        corners = torch.rand(IMAGES, INSTANCES, 2, 2, generator=generator).sort(dim=2).values
+        self.boxes = list(side * corners.flatten(2))
+        self.features = torch.randn(IMAGES, INSTANCES, channels, generator=generator)
+        self.labels = (torch.arange(IMAGES * INSTANCES) % 80).view(IMAGES, INSTANCES)
+
+    def ours(self, images: slice = slice(None), stages: int = 1) -> Tensor:
+        """Compute the masks of some images and of equal stages at once, image after image."""
+        boxes = [box.repeat(stages, 1) for box in self.boxes[images]]
+        features = self.features[images].repeat(1, stages, 1).flatten(0, 1)
+        labels = self.labels[images].repeat(1, stages).flatten()
+        feats = [feat[images] for feat in self.feats]
+        masks: Tensor = self.model.roi_head.predict_masks(feats, boxes, features, labels)
+        return masks
+
+    def eager(self, stages: int = 1) -> Tensor:
+        """Compute the same masks stage by stage and image by image."""
+        from benchmarks.rivals.idip_eager import eager_masks
+
+        inputs = self.feats, self.boxes, list(self.features), list(self.labels)
+        every = [eager_masks(self.model, *inputs) for _ in range(stages)]
+        return torch.cat([mask for image in zip(*every, strict=True) for mask in image])
+
+
+def relative_gap(ours: Tensor, theirs: Tensor) -> float:
+    """Return the largest difference as a share of the largest value."""
+    return float((ours - theirs).abs().max() / theirs.abs().max())

@@ -14,12 +14,8 @@ a small image before.
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -28,11 +24,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# The rival lies beside this file, in no package that is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.side_by_side import (
+    Action,
+    Row,
+    add_arguments,
+    in_own_process,
+    measure_peak,
+    report,
+    take_turns,
+)
+
 CONFIG = 'isdnet/isdnet_1224x1224_80k_deepglobe.py'
 CLASSES = 7
 # Of the largest logit: the tolerance of the numbers recorded from the original implementation.
 TOLERANCE = 1e-3
-Action = Callable[[], Any]
 
 
 def build_model(config: str = CONFIG, checkpoint: str | None = None) -> Any:
@@ -102,41 +109,14 @@ def require_equal_logits() -> None:
             raise SystemExit(f'{name}: logits differ by {worst:.2g}, allowed {allowed:.2g}')
 
 
-def time_blocks(actions: dict[str, Action], rounds: int) -> dict[str, dict[str, float]]:
-    """Time blocks of three per variant, after one call of each that does not count."""
-    wall: dict[str, list[float]] = {name: [] for name in actions}
-    cpu: dict[str, list[float]] = {name: [] for name in actions}
-    for action in actions.values():
-        action()
-    for _ in range(rounds):
-        for name, action in actions.items():
-            for _ in range(3):
-                start = time.perf_counter(), time.process_time()
-                action()
-                wall[name].append(time.perf_counter() - start[0])
-                cpu[name].append(time.process_time() - start[1])
-    return {
-        name: {
-            'wall_median_s': round(statistics.median(wall[name]), 6),
-            'cpu_median_s': round(statistics.median(cpu[name]), 6),
-            'cpu_min_s': round(min(cpu[name]), 6),
-        }
-        for name in actions
-    }
-
-
 def peak_mb(work: str, side: int, threads: int) -> float:
     """Measure the peak of a variant in a fresh process."""
-    command = [sys.executable, __file__, '--case', 'memory', '--peak-of', work]
-    command += ['--sides', str(side), '--threads', str(threads)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return float(done.stdout.split()[-1])
+    options = {'case': 'memory', 'peak-of': work, 'sides': side, 'threads': threads}
+    return float(in_own_process(__file__, options)['peak_mb'])
 
 
 def print_peak(work: str, side: int) -> None:
     """Print the peak of a variant in this process, in MB."""
-    from isda_suite.engine.memory import peak_of
-
     if work in VARIANTS:
         label, image = prepare(work), noise(side)
         label(noise(256))
@@ -144,13 +124,10 @@ def print_peak(work: str, side: int) -> None:
     else:
         evaluations(64)[work]()
         action = evaluations(side)[work]
-    _, peak = peak_of(action)
-    if peak is None:
-        raise SystemExit('this kernel does not tell the peak of a process')
-    print(round(peak / 2**20, 1))
+    print(json.dumps(measure_peak(action)))
 
 
-def compare_forward(args: argparse.Namespace) -> list[dict[str, Any]]:
+def compare_forward(args: argparse.Namespace) -> list[Row]:
     """Compare time and memory of label maps at each side."""
     require_equal_logits()
     labels = {variant: prepare(variant) for variant in VARIANTS}
@@ -159,18 +136,18 @@ def compare_forward(args: argparse.Namespace) -> list[dict[str, Any]]:
         image = noise(side)
         maps = {name: label(image).squeeze().long() for name, label in labels.items()}
         actions = {name: partial(label, image) for name, label in labels.items()}
-        row: dict[str, Any] = {'side': side}
-        for name, timing in time_blocks(actions, args.rounds).items():
+        row: Row = {'side': side}
+        for name, timing in take_turns(actions, args.rounds, block=3).items():
             differing = int((maps[name] != maps['literal']).sum())
             peak = peak_mb(name, side, args.threads)
             row[name] = {**timing, 'peak_mb': peak, 'pixels_that_differ': differing}
         for name in VARIANTS[1:]:
-            row[name] |= ratios(row[name], row['literal'])
+            row[name] |= gains(row[name], row['literal'])
         rows.append(row)
     return rows
 
 
-def ratios(ours: dict[str, float], rival: dict[str, float]) -> dict[str, float]:
+def gains(ours: dict[str, float], rival: dict[str, float]) -> dict[str, float]:
     """How many times faster, and what share of the memory."""
     return {
         'times_faster': round(rival['cpu_median_s'] / ours['cpu_median_s'], 2),
@@ -199,21 +176,21 @@ def evaluations(side: int) -> dict[str, Action]:
     }
 
 
-def compare_evaluation(args: argparse.Namespace) -> list[dict[str, Any]]:
+def compare_evaluation(args: argparse.Namespace) -> list[Row]:
     """Compare the counting of one map."""
     side = (args.sides or (5000,))[0]
     actions = evaluations(side)
     pairs = zip(*(action() for action in actions.values()), strict=True)
     if not all(torch.equal(theirs.double(), ours.double()) for theirs, ours in pairs):
         raise SystemExit('the counts differ; nothing was timed')
-    row: dict[str, Any] = {'side': side}
-    for name, timing in time_blocks(actions, args.rounds).items():
+    row: Row = {'side': side}
+    for name, timing in take_turns(actions, args.rounds, block=3).items():
         row[name] = {**timing, 'peak_mb': peak_mb(name, side, args.threads)}
-    row['our metric'] |= ratios(row['our metric'], row['metric of mmseg'])
+    row['our metric'] |= gains(row['our metric'], row['metric of mmseg'])
     return [row]
 
 
-def measure_memory(args: argparse.Namespace) -> list[dict[str, Any]]:
+def measure_memory(args: argparse.Namespace) -> list[Row]:
     """Measure one pass over whole images."""
     rows = []
     for side in args.sides or (1024, 2048, 4096, 8192):
@@ -237,7 +214,7 @@ def label_maps(args: argparse.Namespace, amp_dtype: str | None) -> Iterator[Tens
         yield found.sample.pred_sem_seg.data
 
 
-def compare_bfloat16(args: argparse.Namespace) -> list[dict[str, Any]]:
+def compare_bfloat16(args: argparse.Namespace) -> list[Row]:
     """Compare label maps of float32 and bfloat16."""
     pairs = zip(label_maps(args, None), label_maps(args, 'bfloat16'), strict=True)
     shares = [float((exact != rough).double().mean()) for exact, rough in pairs]
@@ -253,7 +230,7 @@ def compare_bfloat16(args: argparse.Namespace) -> list[dict[str, Any]]:
     ]
 
 
-CASES: dict[str, Callable[[argparse.Namespace], list[dict[str, Any]]]] = {
+CASES: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     'forward': compare_forward,
     'evaluation': compare_evaluation,
     'memory': measure_memory,
@@ -266,45 +243,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--case', choices=CASES, required=True)
     parser.add_argument('--sides', type=int, nargs='+', help='sides of the square images')
-    parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument('--rounds', type=int, default=2, help='blocks of three per variant')
+    add_arguments(parser, threads=2, rounds=2, runs='blocks of three per variant')
     only = parser.add_argument_group('of the case bfloat16')
     only.add_argument('--config', default=CONFIG, help='default: the published one')
     only.add_argument('--checkpoint', help='default: random weights')
     only.add_argument(
         '--images', help='folder, through the test pipeline of the configuration; default: noise'
     )
-    parser.add_argument('--out', type=Path, help='JSON file for the result')
-    parser.add_argument('--peak-of', help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     with torch.no_grad():
         if args.peak_of:
             print_peak(args.peak_of, args.sides[0])
         else:
-            report(args)
-
-
-def report(args: argparse.Namespace) -> None:
-    """Print the rows of a case with what they were measured on, and write them."""
-    before = os.getloadavg()
-    content = {
-        'case': args.case,
-        'threads': args.threads,
-        'torch': torch.__version__,
-        'python': platform.python_version(),
-        'machine': f'{platform.machine()}, {os.cpu_count()} cores',
-        'date': time.strftime('%Y-%m-%d'),
-        'rows': CASES[args.case](args),
-        'load': [round(before[0], 1), round(os.getloadavg()[0], 1)],
-    }
-    text = json.dumps(content, indent=1)
-    print(text)
-    if args.out:
-        args.out.write_text(text + '\n')
+            report('ISDNet', args, CASES[args.case])
 
 
 if __name__ == '__main__':
-    # The rival lies beside this file, in no package that is installed.
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     main()

@@ -11,17 +11,22 @@ because the high-water mark of a process never falls.
 import argparse
 import json
 import logging
-import os
-import platform
-import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-CASES = ('attention', 'mask-loss')
+# What the benchmarks share lies beside this file, in no package that is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.side_by_side import (
+    Row,
+    add_arguments,
+    in_own_process,
+    measure_peak,
+    ratios,
+    report,
+    take_turns,
+)
 
 
 def build_isda() -> Any:
@@ -165,91 +170,50 @@ def match_all(head: Any, cls_logits: Any, masks: Any, targets: list[Any]) -> lis
 STEPS = {'attention': attention_steps, 'mask-loss': mask_loss_steps}
 
 
-def time_blocks(steps: dict[str, Callable[[], float]], rounds: int) -> dict[str, Any]:
-    """Time blocks of three per variant; check first that both give the same value."""
+def require_equal_values(steps: dict[str, Callable[[], float]]) -> dict[str, float]:
+    """Run every variant once; refuse to time what computes something else.
+
+    Raises:
+        SystemExit: if the values differ by more than a thousandth.
+    """
     values = {name: step() for name, step in steps.items()}
     first, second = values.values()
     if abs(first - second) > 1e-3 * abs(second):
         raise SystemExit(f'the variants disagree: {values}')
-    wall: dict[str, list[float]] = {name: [] for name in steps}
-    cpu: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            for _ in range(3):
-                start = time.perf_counter(), time.process_time()
-                step()
-                wall[name].append(time.perf_counter() - start[0])
-                cpu[name].append(time.process_time() - start[1])
-    return {
-        name: {
-            'wall_median_s': round(statistics.median(wall[name]), 4),
-            'wall_min_s': round(min(wall[name]), 4),
-            'cpu_median_s': round(statistics.median(cpu[name]), 4),
-            'value': values[name],
-        }
-        for name in steps
-    }
+    return values
 
 
-def memory_mb(field: str) -> float:
-    """Read a field of this process's memory status: VmRSS (now) or VmHWM (highest)."""
-    lines = Path('/proc/self/status').read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
-
-
-def peak_memory_mb(case: str, variant: str, size: int, batch: int, threads: int) -> float:
-    """Run a variant twice in a fresh process and return its peak above the state before."""
-    command = [sys.executable, __file__, '--case', case, '--peak-of', variant]
-    command += ['--size', str(size), '--batch', str(batch), '--threads', str(threads)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(done.stdout.strip().splitlines()[-1])
+def compare(args: argparse.Namespace) -> list[Row]:
+    """Compare time and memory of the two variants of a case."""
+    steps = STEPS[args.case](args.size, args.batch)
+    values = require_equal_values(steps)
+    timings = take_turns(steps, args.rounds, block=3, warm_ups=0)
+    row: Row = {'size': args.size, 'batch': args.batch}
+    for name, timing in timings.items():
+        options = {key: getattr(args, key) for key in ('case', 'size', 'batch', 'threads')}
+        peak = in_own_process(__file__, {**options, 'peak-of': name})['peak_mb']
+        row[name] = {**timing, 'value': values[name], 'peak_mb': peak}
+    ours, rival = steps
+    row[f'{ours} / {rival}'] = ratios(row[ours], row[rival])
+    return [row]
 
 
 def main() -> None:
     """Measure one case and write its row."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--case', choices=CASES, required=True)
+    parser.add_argument('--case', choices=STEPS, required=True)
     parser.add_argument('--size', type=int, default=512, help='height and width of the images')
     parser.add_argument('--batch', type=int, default=2)
-    parser.add_argument('--threads', type=int, default=1)
-    parser.add_argument('--rounds', type=int, default=2)
-    parser.add_argument('--out', type=Path, help='JSON file for the result')
-    parser.add_argument('--peak-of', help=argparse.SUPPRESS)
+    add_arguments(parser, threads=1, rounds=2, runs='blocks of three per variant')
     args = parser.parse_args()
     import torch
 
     torch.set_num_threads(args.threads)
-    steps = STEPS[args.case](args.size, args.batch)
     if args.peak_of:
-        # Linux: forget the high-water mark that importing left.
-        Path('/proc/self/clear_refs').write_text('5')
-        before = memory_mb('VmRSS')
-        for _ in range(2):
-            steps[args.peak_of]()
-        print(memory_mb('VmHWM') - before)
-        return
-    result = time_blocks(steps, args.rounds)
-    for name, row in result.items():
-        row['peak_mb'] = round(
-            peak_memory_mb(args.case, name, args.size, args.batch, args.threads), 1
-        )
-    ours, rival = result.values()
-    report = {
-        'case': args.case,
-        'size': args.size,
-        'batch': args.batch,
-        'threads': args.threads,
-        'torch': torch.__version__,
-        'machine': f'{platform.machine()}, {os.cpu_count()} cores',
-        'variants': result,
-        'wall_ratio': round(ours['wall_median_s'] / rival['wall_median_s'], 3),
-        'cpu_ratio': round(ours['cpu_median_s'] / rival['cpu_median_s'], 3),
-        'peak_ratio': round(ours['peak_mb'] / rival['peak_mb'], 3),
-    }
-    text = json.dumps(report, indent=1)
-    print(text)
-    if args.out:
-        args.out.write_text(text + '\n')
+        step = STEPS[args.case](args.size, args.batch)[args.peak_of]
+        print(json.dumps(measure_peak(lambda: [step(), step()])))
+    else:
+        report('ISDA', args, compare)
 
 
 if __name__ == '__main__':

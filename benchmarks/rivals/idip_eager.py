@@ -43,6 +43,35 @@ class EagerMaskHead(nn.Module):
         return maps
 
 
+def eager_masks(
+    model: Any,
+    feats: Sequence[Tensor],
+    boxes: Sequence[Tensor],
+    features: Sequence[Tensor],
+    labels: Sequence[Tensor],
+) -> list[Tensor]:
+    """Compute the mask logits of some images, image by image, with the weights of an ``IDIP``.
+
+    Args:
+        model: The detector.
+        feats: Maps of the pyramid, of B images.
+        boxes: B tensors (P, 4).
+        features: B tensors (P, C).
+        labels: B tensors (P,).
+
+    Returns:
+        B tensors (P, 2 R, 2 R).
+    """
+    head = model.roi_head
+    mask_head = EagerMaskHead(head.mask_head)  # with the norms in the mode they are in
+    found = []
+    for image, (box, feature, label) in enumerate(zip(boxes, features, labels, strict=True)):
+        maps = [feat[image : image + 1] for feat in feats]
+        every = mask_head(extract(head.mask_roi_extractor, maps, [box]), feature)
+        found.append(every[torch.arange(len(label)), label])
+    return found
+
+
 def eager_losses(model: Any, inputs: Tensor, samples: Sequence[Any]) -> dict[str, Tensor]:
     """Compute the losses of a batch of an ``IDIP`` with its weights.
 

@@ -1,10 +1,10 @@
-"""The benchmark of DefVisTR: that its rival is the same network, and that its tables are shown."""
+"""The benchmark of DefVisTR: that its rival is the same network."""
 
 import pytest
 import torch
 from torch import nn
 
-from benchmarks import defvistr, defvistr_steps
+from benchmarks import defvistr_steps
 from benchmarks.rivals.defvistr_eager import deformable_attention
 from isda_suite.ops import ms_deform_attn
 
@@ -52,15 +52,3 @@ def test_the_eager_attention_is_ours():
     sizes, starts = torch.tensor(shapes), torch.tensor([0, 15])
     expected = ms_deform_attn(value, sizes, starts, locations, weights)
     torch.testing.assert_close(deformable_attention(value, shapes, locations, weights), expected)
-
-
-def test_rows_with_and_without_variants_become_tables():
-    content = dict.fromkeys(('threads', 'torch', 'python', 'machine', 'date', 'load'), 1)
-    rows = [{'slots': 1, 'mb': 2.5}, {'slots': 2, 'mb': 3}]
-    plain = defvistr.as_markdown({**content, 'case': 'slots', 'rows': rows})
-    assert '| slots | mb |\n| --- | --- |\n| 1 | 2.5 |\n| 2 | 3 |' in plain
-    rows = [{'frames': 12, 'ours': {'s': 1}, 'eager': {'s': 2}, 'ours / eager': {'time': 0.5}}]
-    compared = defvistr.as_markdown({**content, 'case': 'step', 'rows': rows})
-    assert 'frames 12.' in compared
-    assert '|  | s |\n| --- | --- |\n| ours | 1 |\n| eager | 2 |' in compared
-    assert '| ours / eager | 0.5 |' in compared

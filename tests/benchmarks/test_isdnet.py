@@ -1,10 +1,6 @@
 """The benchmark of ISDNet: that its rival is the same network, and that its cases run."""
 
-import io
-import json
-import subprocess
-import sys
-from contextlib import redirect_stdout
+from functools import partial
 
 import cv2
 import numpy as np
@@ -43,25 +39,9 @@ def test_the_literal_network_gives_our_logits_and_labels(model, literal, size_hw
 
 
 @pytest.fixture
-def benchmark(monkeypatch, tmp_path):
-    """Run a case with what it would start as processes of its own; returns its rows."""
-
-    def run_here(command, **_):
-        monkeypatch.setattr(sys, 'argv', command[1:])
-        said = io.StringIO()
-        with redirect_stdout(said):
-            isdnet.main()
-        return subprocess.CompletedProcess(command, 0, said.getvalue())
-
-    def run(case, *arguments):
-        out = tmp_path / 'rows.json'
-        command = ['isdnet.py', '--case', case, '--threads', torch.get_num_threads(), '--out', out]
-        monkeypatch.setattr(sys, 'argv', [*map(str, command), *map(str, arguments)])
-        isdnet.main()
-        return json.loads(out.read_text())['rows']
-
-    monkeypatch.setattr(isdnet.subprocess, 'run', run_here)
-    return run
+def benchmark(run_case):
+    """Run a case; returns its rows."""
+    return partial(run_case, isdnet)
 
 
 def test_forward_compares_three_variants_of_one_network(benchmark):

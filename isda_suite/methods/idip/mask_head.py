@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from mmengine.dist import get_world_size
 from mmengine.model import BaseModule, bias_init_with_prob
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils.checkpoint import checkpoint
 
 from isda_suite.layers.errors import ModelConfigError
@@ -19,8 +20,10 @@ from isda_suite.layers.option_checks import require_one_of
 from isda_suite.registry import MODELS
 
 BATCHING = ('loop', 'grouped', 'joint')
-# Instances whose maps of twice the size are in memory at once.
+# Instances that are computed at once where they do not see each other: their maps stay in the cache
+# of a CPU, and in blocks that the C library uses again. A GPU has more to do at once.
 CHUNK = 32
+CHUNK_OF_GPU = 256
 
 
 @MODELS.register_module()
@@ -45,8 +48,11 @@ class IDIPMaskHead(BaseModule):
         batching: What training computes at once: ``'loop'``, the instances of one image and one
             stage (published); ``'grouped'``, all instances, but statistics of BatchNorm as in the
             loop (equal to rounding, faster); ``'joint'``, all instances, statistics over all.
-        with_cp: Whether training keeps the results of the convolutions only and computes again
-            what is cheap: about a third of the memory, the same numbers.
+            Without statistics (GN, ``norm_eval``) it makes no difference: some instances at a time,
+            of any image and stage.
+        with_cp: Whether training computes norms and ReLUs again in the backward pass, which is
+            cheap, instead of keeping what the convolutions after them got: the same numbers, two
+            thirds of the memory of this head.
         mask_prior: Probability that the bias of the mask logits starts from; ``None`` for the
             usual start of a convolution.
 
@@ -135,53 +141,70 @@ class IDIPMaskHead(BaseModule):
         Returns:
             (K, 2 R, 2 R) logits, or (K, classes, 2 R, 2 R) without ``labels``.
         """
-        sizes = [len(features)] if groups is None or self.batching == 'joint' else list(groups)
-        if self.batching == 'grouped' or len(sizes) < 2 or len(features) == 0:
-            return self._at_once(regions, features, labels, sizes)
-        ends = torch.tensor(sizes).cumsum(0).tolist()
-        parts = [
-            self._at_once(regions[at], features[at], None if labels is None else labels[at], [n])
-            for n, at in ((n, slice(end - n, end)) for n, end in zip(sizes, ends, strict=True))
-            if n
+        count = len(features)
+        sizes = [count] if groups is None or self.batching == 'joint' else list(groups)
+        if not any(_takes_statistics(norm) for _, norm in self._blocks()):
+            step = CHUNK if regions.device.type == 'cpu' else CHUNK_OF_GPU
+            parts = [[min(step, count - at)] for at in range(0, max(count, 1), step)]
+        elif self.batching == 'grouped' or count == 0:
+            parts = [sizes]
+        else:
+            parts = [[n] for n in sizes if n]
+        rows = [sum(part) for part in parts]
+        wanted = [None] * len(parts) if labels is None else torch.split(labels, rows)
+        tensors = torch.split(regions, rows), torch.split(features, rows)
+        found = [self._at_once(*part) for part in zip(*tensors, wanted, parts, strict=True)]
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+    def _blocks(self) -> list[tuple[nn.Conv2d, nn.Module]]:
+        return [
+            cast('tuple[nn.Conv2d, nn.Module]', tuple(block.children())) for block in self.convs
         ]
-        return torch.cat(parts)
 
     def _at_once(
         self, regions: Tensor, features: Tensor, labels: Tensor | None, sizes: Sequence[int]
     ) -> Tensor:
-        norms: list[nn.Module] = []
-        layers: list[Callable[..., Tensor]] = []
-        for block in self.convs:
-            conv, norm = block.children()
-            norms.append(norm)
-            layers.append(conv)
-        layers.append(partial(self._finish, labels=labels))
+        """Compute the maps of instances that share convolutions; groups of them, statistics."""
+        blocks = self._blocks()
+        if not torch.is_grad_enabled() and all(_can_fold(norm) for _, norm in blocks):
+            x = self.mix(regions, features)
+            for conv, norm in blocks:
+                x = _convolve_folded(conv, cast(_BatchNorm, norm), x).relu_()
+            return self._finish(self.upsample(x), labels)
+        norms = [norm for _, norm in blocks]
+        layers = [*(conv for conv, _ in blocks), self.upsample]
+        x = layers[0](self.mix(regions, features))
         # Each part ends with a convolution, which is not computed again: recomputation stops when
         # it has the input of the last layer of a part.
-        x = self._run(lambda *inputs: layers[0](self.mix(*inputs)), regions, features)
-        for norm, layer in zip(norms, layers[1:], strict=True):
+        for norm, layer in zip(norms[:-1], layers[1:-1], strict=True):
             x = self._run(partial(_activate, norm, layer, sizes, first=[True]), x)
-        return x
+        # The maps of twice the size are the largest: their gradients are there for a group only.
+        groups = [n for n in sizes if n] or [0]
+        if not norms or len(groups) == 1:
+            parts: Sequence[Tensor] = [x]
+            wanted: Sequence[Tensor | None] = [labels]
+        else:
+            parts = torch.split(x, groups)
+            wanted = [None] * len(groups) if labels is None else torch.split(labels, groups)
+        found = []
+        for part, chosen in zip(parts, wanted, strict=True):
+            if norms:
+                last = partial(_activate, norms[-1], self.upsample, [len(part)], first=[True])
+                part = self._run(last, part)
+            found.append(self._finish(part, chosen))
+        return found[0] if len(found) == 1 else torch.cat(found)
 
-    def _run(self, part: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+    def _run(self, part: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """Compute a part of the head, its insides again in the backward pass if that is wanted."""
         synced = any(isinstance(module, nn.SyncBatchNorm) for module in self.modules())
         if not (self.with_cp and self.training and torch.is_grad_enabled()) or synced:
-            return part(*inputs)
-        x: Tensor = checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)
-        return x
+            return part(x)
+        result: Tensor = checkpoint(part, x, use_reentrant=False, preserve_rng_state=False)
+        return result
 
     def _finish(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        """Compute the logits, of some instances at a time: the maps of twice the size are large."""
-        if len(x) <= CHUNK:
-            return self._finish_some(x, labels)
-        parts = torch.split(x, CHUNK)
-        chosen = [None] * len(parts) if labels is None else torch.split(labels, CHUNK)
-        pairs = zip(parts, chosen, strict=True)
-        return torch.cat([self._run(self._finish_some, *pair) for pair in pairs])
-
-    def _finish_some(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        x = self.upsample(x).relu_()
+        """Compute the logits from maps of twice the size, before the ReLU of these."""
+        x = x.relu_()
         if labels is None:
             logits: Tensor = self.logits(x)
             return logits
@@ -209,6 +232,24 @@ def _activate(
     update = bool(first)
     first.clear()
     return layer(normalise(norm, x, sizes, update).relu_())
+
+
+def _takes_statistics(norm: nn.Module) -> bool:
+    """Tell whether a norm lets the instances of a batch see each other."""
+    return isinstance(norm, _BatchNorm) and (norm.training or norm.running_mean is None)
+
+
+def _can_fold(norm: nn.Module) -> bool:
+    return isinstance(norm, _BatchNorm) and not _takes_statistics(norm)
+
+
+def _convolve_folded(conv: nn.Conv2d, norm: _BatchNorm, x: Tensor) -> Tensor:
+    """Apply a convolution and a BatchNorm with frozen statistics as one convolution."""
+    weight, bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var),
+        norm.eps, norm.weight, norm.bias,
+    )  # fmt: skip
+    return F.conv2d(x, weight, bias, conv.stride, cast('tuple[int, int]', conv.padding))
 
 
 def normalise(norm: nn.Module, x: Tensor, sizes: Sequence[int], update: bool = True) -> Tensor:

@@ -6,7 +6,6 @@ import pytest
 import torch
 from mmengine.structures import InstanceData
 
-from isda_suite.methods.idip.mask_head import IDIPMaskHead
 from isda_suite.methods.idip.targets import checked_targets
 from tests.methods.idip.build import instances, samples, small_idip
 
@@ -209,21 +208,6 @@ def test_the_batched_mask_branch_equals_the_loop_where_statistics_do_not_forbid_
         results.append([losses['loss_mask'].detach(), *grads])
     for other in results[1:]:
         torch.testing.assert_close(results[0], other, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize('batching', ['loop', 'grouped'])
-def test_recomputation_changes_no_bit_and_statistics_learn_once(batching):
-    """More instances than the head finishes at once, so that its parts are nested."""
-    regions = torch.randn(70, 8, 4, 4, generator=torch.Generator().manual_seed(1))
-    features, labels = regions.mean((2, 3)), torch.arange(70) % 3
-    found = []
-    for with_cp in (True, False):
-        torch.manual_seed(0)
-        head = IDIPMaskHead(3, 8, 4, roi_size=4, batching=batching, with_cp=with_cp).train()
-        masks = head(regions, features, labels, [50, 0, 20])
-        masks.sigmoid().mean().backward()
-        found.append([masks, *head.buffers(), *(p.grad for p in head.parameters())])
-    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 def test_grouped_statistics_are_those_of_the_loop():
