@@ -70,7 +70,7 @@ def find_images(images: Image | Sequence[Image]) -> list[Path | NDArray[Any]]:
         images = [images]
     found: list[Path | NDArray[Any]] = []
     for image in images:
-        found += [_check_array(image)] if isinstance(image, np.ndarray) else _expand(image)
+        found += [check_array(image)] if isinstance(image, np.ndarray) else _expand(image)
     return found
 
 
@@ -132,13 +132,46 @@ def iterate_predictions(
     with tqdm(total=len(sources), unit='image', disable=not progress) as bar:
         for start in range(0, len(sources), batch_size):
             batch = sources[start : start + batch_size]
-            data = pseudo_collate([prepare(s, start + i) for i, s in enumerate(batch)])
-            with torch.no_grad():
-                samples = model.test_step(data)  # type: ignore[operator]
+            samples = predict_prepared(model, [prepare(s, start + i) for i, s in enumerate(batch)])
             for index, (source, sample) in enumerate(zip(batch, samples, strict=True), start):
                 name = source.name if isinstance(source, Path) else f'image_{index}'
-                yield Prediction(name, source, _keep(sample.cpu(), score_thr))
+                yield Prediction(name, source, _keep(sample, score_thr))
                 bar.update()
+
+
+def predict_prepared(model: nn.Module, images: Sequence[dict[str, Any]]) -> list[Any]:
+    """Predict images that went through a pipeline; each as if it were alone.
+
+    Only images that are padded to the same size share a pass, so that none gets a wider padding
+    from its neighbours.
+
+    Args:
+        model: From :func:`load_model`.
+        images: From :class:`ImagePipeline`.
+
+    Returns:
+        A data sample of each, on the CPU.
+    """
+    passes: dict[Any, list[int]] = {}
+    for place, image in enumerate(images):
+        passes.setdefault(_padded_size(model, image, place), []).append(place)
+    found: list[Any] = [None] * len(images)
+    for places in passes.values():
+        data = pseudo_collate([images[place] for place in places])
+        with torch.no_grad():
+            samples = model.test_step(data)  # type: ignore[operator]
+        for place, sample in zip(places, samples, strict=True):
+            found[place] = sample.cpu()
+    return found
+
+
+def _padded_size(model: nn.Module, image: dict[str, Any], place: int) -> Any:
+    """Return the size a pass gives an image; its place for several views of one image."""
+    size_hw = getattr(image['inputs'], 'shape', (place,))[1:]
+    preprocessor: Any = getattr(model, 'data_preprocessor', None)
+    test_cfg = getattr(preprocessor, 'test_cfg', None) or {}
+    divisor = getattr(preprocessor, 'pad_size_divisor', None) or test_cfg.get('size_divisor') or 1
+    return tuple(-(-side // divisor) for side in size_hw) or place
 
 
 def draw(
@@ -246,7 +279,12 @@ def _expand(path: str | Path) -> list[Path | NDArray[Any]]:
     return list(images)
 
 
-def _check_array(image: NDArray[Any]) -> NDArray[Any]:
+def check_array(image: NDArray[Any]) -> NDArray[Any]:
+    """Refuse an array that is no image.
+
+    Raises:
+        DataError: if it is not (H, W, 3) uint8.
+    """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise DataError(
             f'an image given as an array must be (H, W, 3) uint8 BGR, got {image.dtype} '

@@ -1,188 +1,260 @@
-"""Classes of the pixels of a picture of any size, within a budget of memory."""
+"""One way to use every model: ``Segmenter('isda_r50_3x_coco', 'isda.pth')('photos/*.jpg')``."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from mmengine.config import Config
+from mmengine.logging import print_log
+from torch import nn
 
+from isda_suite.datasets.errors import DataError
+from isda_suite.engine.config_file import apply_options, read_config
 from isda_suite.engine.errors import ConfigError
-from isda_suite.layers.enlarged_rows import CroppedRows, EnlargedRows, Rows, argmax_blocks
 
-from .coarse_logits import CoarseLogits, Cost
-from .pictures import ArrayPicture, Picture, ScaledPicture
-from .rasters import BandChoice
-from .tile_choice import (
-    Job,
-    TileChoice,
-    aligned,
-    budget_bytes,
-    choose_tile,
-    with_overlap,
-)
-from .tiling import Axis, BlendedTiles, TileLogits, Window
+from .class_overlays import class_palette
+from .clip_pipeline import clip_length
+from .inference import ImagePipeline, predict_prepared
+from .inputs import ImageInput, Input, InputReader
+from .model import load_model
+from .results import Result
+from .sample_results import ResultMaker
+from .stored_images import ImageInFile
+from .tiled_segmenter import SegmentSettings, TiledSegmenter
 
-Array = NDArray[Any]
-_MEASURED_SIDE = 512
+if TYPE_CHECKING:
+    from .video import VideoPrediction
 
-
-@dataclass(frozen=True)
-class SegmentSettings:
-    """How pictures are segmented.
-
-    Args:
-        scale: Sides of the network's input in sides of the picture; classes come at the size of
-            the picture. The resizing of the configuration's test pipeline plays no role.
-        tile: Side of tiles in pixels of the network's input; ``None``: one pass if it fits into
-            the memory, else the largest tiles that do.
-        overlap: Least common part of neighbouring tiles; ``None`` is an eighth of a tile.
-        memory_mb: What the whole process may hold, or tensors on the GPU; ``None``: four fifths of
-            what is free.
-        exact: Tiles give the classes of one pass: what the network knows of the whole image is
-            gathered first. Takes longer and disk for temporary files; for ISDNet.
-        bands: Which bands of rasters are taken, and how they become bytes.
-
-    Raises:
-        ConfigError: if a value is out of range.
-    """
-
-    scale: float = 1.0
-    tile: int | None = None
-    overlap: int | None = None
-    memory_mb: int | None = None
-    exact: bool = False
-    bands: BandChoice = field(default_factory=BandChoice)
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        if not 0 < self.scale <= 16:
-            raise ConfigError(f'scale must lie above 0 and at most at 16, got {self.scale}')
-        for name, least in (('tile', 1), ('overlap', 0), ('memory_mb', 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError(f'{name} must be at least {least}, got {value}')
-        if self.exact and self.overlap is not None:
-            raise ConfigError('exact tiles find their overlap themselves: leave overlap out')
+#: As weights: those that the model begins training with.
+RANDOM = 'random'
+_BAD_IMAGES = ('stop', 'skip')
 
 
 class Segmenter:
-    """A segmentor that takes pictures of any size.
+    """A model that takes what people have and gives results they can use.
 
-    A picture goes through the network in one pass if the estimate for it fits into the memory
-    allowed, and in overlapping tiles otherwise. The estimate is what a pass over 512 x 512 pixels
-    was measured to take, times the number of pixels, and a fifth more: right for networks of
-    convolutions, too low for attention over all pixels.
+    Inputs are a path, a folder, a pattern with ``*``, an address (``https://…``, ``http://…``,
+    ``file://…``), a BGR array (H, W, 3) uint8, a PIL image, a video (file, camera, array of frames),
+    a GeoTIFF, or an iterable of these, which may be a generator.
+
+    * A model of images takes a video frame by frame: a result for each frame. A model of videos
+      refuses a single picture, and takes a folder or a list of pictures as the frames of one video.
+    * Semantic models take GeoTIFF and JPEG 2000 in windows and in tiles where memory asks for it
+      (see :class:`.tiled_segmenter.TiledSegmenter`); any other picture goes through the test
+      pipeline of the configuration, unless ``tiles`` is given.
+    * What is found in an image does not depend on the images beside it in a batch.
+
+    Eight arguments, because they are what the command line of every tool has.
 
     Args:
-        model: A segmentor of mmseg from :func:`.model.load_model`.
-        settings: How pictures are segmented.
+        model: Name of a shipped configuration (``'isda_r50_3x_coco'``), path of one, a
+            configuration, or a model that is built and filled already.
+        weights: Path of a checkpoint, an address, the name of a model of the zoo; ``None`` takes
+            the zoo's weights for this model, ``'random'`` those that training begins with, for
+            trying things out.
+        device: ``auto`` (the first GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        batch_size: Images a pass.
+        score_thr: Instances and tracks below this score (0..1) are dropped.
+        cfg_options: Values to set in the configuration, by dotted key.
+        tiles: How semantic models take pictures in tiles, and which bands of rasters are taken.
+        trust: Read a checkpoint that may run code.
+
+    Attributes:
+        name: Of the configuration.
+        task: ``'instance'``, ``'semantic'`` or ``'video'``.
+        classes: Names of the classes: those of the checkpoint, else of the configuration.
+        model: The network, in evaluation mode.
 
     Raises:
-        ConfigError: if the model is no segmentor, has more than 255 classes, or has no exact tiles
-            where they are asked for.
+        ConfigError: if the model, the weights, the device or an option cannot be used.
+        CheckpointError: if the checkpoint is damaged, unsafe, or of another model.
     """
 
-    def __init__(self, model: nn.Module, settings: SegmentSettings | None = None) -> None:
-        self.settings = settings or SegmentSettings()
-        self.network = CoarseLogits(model)
-        if self.network.num_classes > 255:
-            raise ConfigError(
-                f'{self.network.num_classes} classes: class maps of bytes hold at most 255'
-            )
-        self._cost: Cost | None = None
-        self._exact = self.network.exact_tiles() if self.settings.exact else None
+    def __init__(
+        self,
+        model: str | Path | Config | nn.Module,
+        weights: str | Path | None = None,
+        *,
+        device: str = 'auto',
+        batch_size: int = 1,
+        score_thr: float = 0.3,
+        cfg_options: dict[str, Any] | None = None,
+        tiles: SegmentSettings | None = None,
+        trust: bool = False,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(f'batch_size must be at least 1, got {batch_size}')
+        if not 0 <= score_thr <= 1:
+            raise ConfigError(f'score_thr must lie between 0 and 1, got {score_thr}')
+        self.model: Any = load_choice(model, weights, device, cfg_options, trust)
+        cfg = self.model.cfg
+        self.name = Path(cfg.filename).stem if cfg.filename else type(self.model).__name__
+        self.task = task_of(self.model)
+        self.batch_size = batch_size
+        self.score_thr = score_thr
+        self._tiles = tiles
+        self._tiled: TiledSegmenter | None = None
+        self._pipeline: ImagePipeline | None = None
+        self._maker = ResultMaker(self._class_names(), self._class_colours(), score_thr)
 
-    def segment(self, image: Array) -> Array:
-        """Segment an array.
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self._maker.classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    def __call__(
+        self, inputs: Any, *, progress: bool = False, bad_images: str = 'stop'
+    ) -> Result | list[Result]:
+        """Predict inputs, and hold all results; :meth:`stream` holds one batch.
 
         Args:
-            image: (H, W, 3) uint8 BGR.
+            inputs: See the class.
+            progress: Show a bar.
+            bad_images: See :meth:`stream`.
 
         Returns:
-            (H, W) uint8, the class of each pixel.
-        """
-        picture = ArrayPicture(image)
-        return np.concatenate(list(self.blocks(picture, self.choose(picture))))
-
-    def choose(self, picture: Picture, held_bytes: int = 0) -> TileChoice:
-        """Choose one pass or tiles for a picture.
-
-        Args:
-            picture: The picture.
-            held_bytes: What reading and writing it will take beside the network.
+            One result for one image, or for one video if the model takes videos; else a list.
 
         Raises:
-            ConfigError: if not even the smallest tiles fit into the memory allowed.
+            DataError: if an input is missing, unreadable, or none.
         """
-        settings, align = self.settings, self.network.align
-        seen_hw = ScaledPicture(picture, settings.scale).size_hw
-        if settings.tile is not None:
-            tile = aligned(settings.tile, align)
-            fits = max(seen_hw) <= tile
-            if self._exact is not None and not fits:
-                return TileChoice(tile, 0, None, exact=True)
-            return with_overlap(None if fits else tile, settings.overlap, align, None)
-        if self._cost is None:
-            self._cost = self.network.measure(_MEASURED_SIDE)
-            if self._exact is not None:
-                self._cost = self.network.measure_exact(self._exact, self._cost)
-        job = Job(seen_hw, picture.size_hw, held_bytes)
-        budget = budget_bytes(settings.memory_mb, self.network.device)
-        return choose_tile(self._cost, job, budget, align, settings.overlap, settings.exact)
+        expanded = self._reader().expand(inputs)
+        results = list(self._predict(expanded.items, expanded.total, progress, bad_images))
+        return results[0] if expanded.is_one and results else results
 
-    def num_tiles(self, picture: Picture, choice: TileChoice) -> int:
-        """Return how many passes a choice means, or windows of all maps if it is exact."""
-        seen = ScaledPicture(picture, self.settings.scale)
-        if self._exact is not None and choice.exact:
-            return int(self._exact.num_windows(seen.size_hw, choice.tile))
-        rows, columns = self._axes(seen, choice)
-        return len(rows.starts) * len(columns.starts)
-
-    def blocks(
-        self, picture: Picture, choice: TileChoice, on_tile: Callable[[], Any] = lambda: None
-    ) -> Iterator[Array]:
-        """Yield the classes of a picture from top to bottom.
+    def stream(
+        self, inputs: Any, progress: bool = False, bad_images: str = 'stop'
+    ) -> Iterator[Result]:
+        """Predict inputs one batch at a time, in their order.
 
         Args:
-            picture: The picture.
-            choice: From :meth:`choose`.
-            on_tile: Called after each tile.
+            inputs: See the class. All but generators are looked at before the first prediction.
+            progress: Show a bar.
+            bad_images: What happens at an image that cannot be read: ``'stop'`` raises,
+                ``'skip'`` logs a warning and goes on.
 
-        Yields:
-            (n, W) uint8, a few rows at a time.
+        Raises:
+            DataError: if an input is missing, unreadable, or none.
         """
-        seen = picture if self.settings.scale == 1 else ScaledPicture(picture, self.settings.scale)
-        whole = (self._exact_rows if choice.exact else self._blended_rows)(seen, choice, on_tile)
-        with torch.no_grad():
-            for _, block in argmax_blocks(EnlargedRows(whole, picture.size_hw)):
-                yield block[0].cpu().numpy()
+        expanded = self._reader().expand(inputs)
+        return self._predict(expanded.items, expanded.total, progress, bad_images)
 
-    def _blended_rows(self, seen: Picture, choice: TileChoice, on_tile: Callable[[], Any]) -> Rows:
-        def run(window: Window) -> TileLogits:
-            found = self.network(seen.read(*window))
-            on_tile()
-            return found
+    def track(self, source: Any, **options: Any) -> 'VideoPrediction':
+        """Predict a video frame by frame, without waiting for its end.
 
-        tiles = BlendedTiles(run, *self._axes(seen, choice), self.network.align)
-        return CroppedRows(EnlargedRows(tiles, tiles.padded_hw), seen.size_hw)
+        Args:
+            source: A video file, folder or pattern of frames, camera, address, frames, or an open
+                video.
+            **options: Of :func:`.video.predict_video`: ``clip_len``, ``overlap``, ``every``,
+                ``max_frames``, ``keep_tracks``, ``progress``.
 
-    def _exact_rows(self, seen: Picture, choice: TileChoice, on_tile: Callable[[], Any]) -> Rows:
-        def read(window: Any) -> Tensor:
-            rows, columns = window
-            return self.network.prepare_unpadded(
-                seen.read(rows.start, columns.start, *window.size_hw)
-            )
+        Returns:
+            To be iterated once: the frames with the tracks in them; see there.
 
-        assert self._exact is not None
-        logits: Rows = self._exact.logits(read, seen.size_hw, choice.tile, on_tile)
-        return EnlargedRows(logits, seen.size_hw)
+        Raises:
+            ConfigError: if the model takes no videos.
+            DataError: if the source is no video.
+        """
+        from .video import choose_clips, predict_video
 
-    def _axes(self, seen: Picture, choice: TileChoice) -> tuple[Axis, Axis]:
-        height, width = (
-            Axis.spread(side, choice.tile or side, choice.overlap, self.network.align)
-            for side in seen.size_hw
+        choose_clips(self.model, options.get('clip_len'), options.get('overlap'))
+        (item,) = self._reader().expand(source).items
+        opened = item.stored.open(options.pop('every', 1), options.pop('max_frames', None))
+        return predict_video(self.model, opened, **options)
+
+    def _reader(self) -> InputReader:
+        return InputReader(self.task, self._settings.bands)
+
+    @property
+    def _settings(self) -> SegmentSettings:
+        return self._tiles or SegmentSettings()
+
+    def _predict(
+        self, items: Iterator[Input], total: int | None, progress: bool, bad_images: str
+    ) -> Iterator[Result]:
+        from tqdm import tqdm
+
+        if self.task == 'video':
+            for video in items:
+                yield self._of_video(video, progress)
+            return
+        with tqdm(total=total, unit='image', disable=not progress) as bar:
+            for result in self._of_images(items, bad_images):
+                yield result
+                bar.update()
+
+    def _of_images(self, items: Iterable[Any], bad_images: str) -> Iterator[Result]:
+        waiting: list[tuple[ImageInput, Any]] = []
+        for image in items:
+            try:
+                prepared = self._prepare(image)
+            except DataError as error:
+                if bad_images == 'stop':
+                    raise
+                print_log(f'skipped: {error}', 'current', level=30)
+                continue
+            waiting.append((image, prepared))
+            if len(waiting) == self.batch_size:
+                yield from self._of_batch(waiting)
+                waiting = []
+        yield from self._of_batch(waiting)
+
+    def _prepare(self, image: ImageInput) -> Any:
+        if self._pipeline is None:
+            self._pipeline = ImagePipeline(self.model.cfg)
+        stored = image.stored
+        source = stored.path if isinstance(stored, ImageInFile) else stored.read((0, 0))
+        # The same number for all: random numbers of a model must not follow from the place.
+        return self._pipeline(source, 0)
+
+    def _of_batch(self, batch: Sequence[tuple[ImageInput, Any]]) -> Iterator[Result]:
+        samples = predict_prepared(self.model, [prepared for _, prepared in batch])
+        for (image, _), sample in zip(batch, samples, strict=True):
+            yield self._maker.of_sample(image, sample)
+
+    def _of_video(self, item: Any, progress: bool) -> Result:
+        raise NotImplementedError
+
+    def _class_names(self) -> tuple[str, ...]:
+        return tuple(self.model.dataset_meta.get('classes') or ())
+
+    def _class_colours(self) -> list[Sequence[int]]:
+        count = getattr(self.model, 'out_channels', None) if self.task == 'semantic' else None
+        return class_palette(self.model, max(2, count or len(self._class_names())))
+
+
+def task_of(model: nn.Module) -> str:
+    """Tell what a model predicts: ``'video'``, ``'semantic'`` or ``'instance'``."""
+    if clip_length(model) is not None and hasattr(model, 'clip_linker'):
+        return 'video'
+    return 'semantic' if hasattr(model, 'encode_decode') else 'instance'
+
+
+def load_choice(
+    model: str | Path | Config | nn.Module,
+    weights: str | Path | None,
+    device: str,
+    cfg_options: dict[str, Any] | None,
+    trust: bool,
+) -> nn.Module:
+    """Load the model that a user names; see :class:`Segmenter`."""
+    if isinstance(model, nn.Module):
+        return model
+    if isinstance(model, Config):
+        cfg = copy.deepcopy(model)
+        apply_options(cfg, cfg_options)
+    else:
+        cfg = read_config(model, cfg_options)
+    if weights is None:
+        raise ConfigError(
+            f'{model}: no weights: give weights, a checkpoint of yours, or weights={RANDOM!r} to try '
+            'things out with an untrained model'
         )
-        return height, width
+    return load_model(cfg, None if weights == RANDOM else weights, device, trust)
