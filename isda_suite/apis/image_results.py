@@ -15,11 +15,12 @@ from isda_suite.checkpoint.atomic import write_atomically
 from isda_suite.compat.warning_filters import quiet_imports
 from isda_suite.datasets.errors import DataError
 
+from .class_overlays import LONGEST_SIDE
 from .class_rasters import write_class_image, write_class_raster
 from .georeference import Georeference
 from .result import Instances, Json, Result, boxes_of
 from .result_formats import coco_dataset, coco_entries, detections_of, feature_collection
-from .stored_images import StoredImage
+from .stored_images import StoredImage, read_reduced
 
 Array = NDArray[Any]
 
@@ -220,12 +221,18 @@ class SemanticResult(ImageResult):
         return self._by_class.labels
 
     def plot(self) -> Array:
-        """Draw the classes over the image, with a legend; see :meth:`Result.plot`."""
+        """Draw the classes over the image, with a legend; see :meth:`Result.plot`.
+
+        Of an image with a side of more than 2048 pixels every n-th pixel is drawn.
+        """
         with quiet_imports():
             from isda_suite.visualization.class_maps import draw_class_map
 
         names = [self.class_name(label) for label in range(len(self.palette))]
-        return draw_class_map(self.image(), self.class_map, names, self.palette)
+        factor = max(1, -(-max(self.image_size) // LONGEST_SIDE))
+        image = read_reduced(self.stored, self.image_size, factor)
+        drawn = np.ascontiguousarray(image[..., ::-1]), self.class_map[::factor, ::factor]
+        return draw_class_map(*drawn, names, self.palette)
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write picture, masks and class map; see :meth:`Result.save`.

@@ -84,12 +84,15 @@ class InputReader:
     Args:
         task: ``instance``, ``semantic`` or ``video``.
         bands: Which bands of rasters are taken.
+        in_windows: Whether TIFF and JPEG 2000 without a place on a map are read as rasters too.
     """
 
-    def __init__(self, task: str, bands: BandChoice | None = None) -> None:
+    def __init__(
+        self, task: str, bands: BandChoice | None = None, in_windows: bool = False
+    ) -> None:
         self.takes_videos = task == 'video'
-        self._is_semantic = task == 'semantic'
         self._bands = bands or BandChoice()
+        self._in_windows = in_windows
 
     def expand(self, inputs: Any) -> Expanded:
         """Expand inputs; all but a generator are looked at before anything is predicted.
@@ -131,8 +134,8 @@ class InputReader:
             return self._video(VideoInput(Path(name).stem, name, StoredVideo(given)))
         if self.takes_videos:
             raise DataError(
-                f'{_described(given)} is no video, and the model takes videos: give a file, a '
-                'folder of frames, or a list of frames'
+                f'{_described(given)} is no video, and the model takes videos: one picture has no '
+                'motion to track. Give a file, a folder of frames, or a list of frames'
             )
         pixels = as_pixels(given)
         return _one(ImageInput('', pixels, ImageInMemory(pixels)))
@@ -173,8 +176,7 @@ class InputReader:
             return self._video(VideoInput(_name_of(path), source, stored))
         stored_image: StoredImage = ImageInFile(path, owner)
         if path.suffix.lower() in RASTER_SUFFIXES and rasterio_is_there():
-            # Windows and bands for class maps; elsewhere the place alone is what a raster adds.
-            if self._is_semantic or is_georeferenced(path):
+            if self._in_windows or is_georeferenced(path):
                 stored_image = ImageInRaster(path, self._bands, owner)
         return _one(ImageInput(_name_of(path), source, stored_image))
 

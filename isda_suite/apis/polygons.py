@@ -118,7 +118,8 @@ def _take(edges: _Edges, start: Point, sign: int | None) -> tuple[Point, _Edge]:
 
 def _simple_rings(points: list[Point]) -> list[Array]:
     """Split a closed line where it passes a point twice; close the rings."""
-    rings, path = [], []
+    rings: list[Array] = []
+    path: list[Point] = []
     places: dict[Point, int] = {}
     for point in [*points, points[0]]:
         if point in places:

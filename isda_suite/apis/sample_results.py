@@ -6,14 +6,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from isda_suite.engine.errors import ConfigError
 from isda_suite.metrics.mask_code import as_array
 
-from .georeference import Georeference
+from .class_overlays import class_palette
 from .image_results import ImageResult, InstanceResult, SemanticResult
-from .inputs import ImageInput
+from .inputs import ImageInput, VideoInput
 from .result import Instances, boxes_of
+from .stored_images import place_of
+from .video import VideoPrediction
+from .video_result import Tracks, VideoResult
 
 Array = NDArray[Any]
 
@@ -32,56 +36,83 @@ class ResultMaker:
     palette: list[Sequence[int]]
     score_thr: float
 
-    def of_sample(
-        self, image: ImageInput, sample: Any, place: Georeference | None = None
-    ) -> ImageResult:
+    @classmethod
+    def of(cls, model: nn.Module, task: str, score_thr: float) -> 'ResultMaker':
+        """Read the classes of a model: those of its checkpoint, else of its configuration."""
+        meta: Any = model.dataset_meta
+        classes = tuple(meta.get('classes') or ())
+        count = int(getattr(model, 'out_channels', 0)) if task == 'semantic' else 0
+        count = max(2, count, len(classes)) if task == 'semantic' else len(classes)
+        return cls(classes, class_palette(model, count), score_thr)
+
+    def of_sample(self, image: ImageInput, sample: Any) -> ImageResult:
         """Make the result of an image.
 
         Args:
             image: The image.
             sample: Data sample of mmdet or mmseg, on the CPU.
-            place: Of a GeoTIFF.
 
         Raises:
             ConfigError: if there are neither instances nor classes of pixels in the sample.
         """
-        size_hw = tuple(int(side) for side in sample.ori_shape[:2])
+        height, width = (int(side) for side in sample.ori_shape[:2])
+        size_hw = (height, width)
         if 'pred_instances' in sample:
             found = _instances_of(sample.pred_instances, size_hw)
-            return self._instances(image, size_hw, found[found.scores >= self.score_thr], place)
+            return self._instances(image, size_hw, found[found.scores >= self.score_thr])
         if 'pred_sem_seg' not in sample:
             raise ConfigError(
                 'the model predicts neither instances nor classes of pixels, but '
                 f'{", ".join(sample.keys()) or "nothing"}: take a configuration for instance or '
                 'semantic segmentation'
             )
-        return self.of_class_map(image, as_array(sample.pred_sem_seg.data).squeeze(0), place)
+        return self.of_class_map(image, as_array(sample.pred_sem_seg.data).squeeze(0))
 
-    def of_class_map(
-        self, image: ImageInput, class_map: Array, place: Georeference | None = None
-    ) -> SemanticResult:
+    def of_class_map(self, image: ImageInput, class_map: Array) -> SemanticResult:
         """Make the result of an image from the class of every pixel, (H, W)."""
         kind = np.uint8 if len(self.palette) <= 255 else np.int32
         return SemanticResult(
-            **self._common(image, class_map.shape, place),
+            **self._common(image, class_map.shape),
             class_map=class_map.astype(kind),
             palette=self.palette,
         )
 
-    def _instances(
-        self, image: ImageInput, size_hw: Any, found: Instances, place: Georeference | None
-    ) -> InstanceResult:
-        order = np.argsort(-found.scores, kind='stable')
-        return InstanceResult(**self._common(image, size_hw, place), found=found[order])
+    def of_tracks(self, video: VideoInput, prediction: VideoPrediction, size_hw: Any) -> VideoResult:
+        """Make the result of a video.
 
-    def _common(self, image: ImageInput, size_hw: Any, place: Georeference | None) -> Any:
+        Args:
+            video: The video.
+            prediction: Of it, run to its end.
+            size_hw: Height and width of its frames.
+        """
+        found = prediction.tracks
+        labels, scores = as_array(found.labels).astype(np.int64), as_array(found.scores)
+        tracks = Tracks(labels, scores.astype(np.float32), as_array(found.ids), list(found.masks))
+        # A track of the label -1 is in no frame.
+        kept = np.flatnonzero((scores >= self.score_thr) & (labels >= 0))
+        return VideoResult(
+            name=video.name,
+            source=video.source,
+            image_size=tuple(size_hw),
+            classes=self.classes,
+            tracks=tracks[kept[np.argsort(-scores[kept], kind='stable')]],
+            num_frames=prediction.num_frames,
+            fps=prediction.video.fps,
+            stored=video.stored,
+        )
+
+    def _instances(self, image: ImageInput, size_hw: Any, found: Instances) -> InstanceResult:
+        order = np.argsort(-found.scores, kind='stable')
+        return InstanceResult(**self._common(image, size_hw), found=found[order])
+
+    def _common(self, image: ImageInput, size_hw: Any) -> Any:
         return dict(
             name=image.name,
             source=image.source,
             image_size=size_hw,
             classes=self.classes,
             stored=image.stored,
-            georeference=place,
+            georeference=place_of(image.stored),
             frame=image.frame,
         )
 

@@ -176,6 +176,14 @@ def _segment_file(
             drawer.draw(task.overlay, picture, model, num_classes)
 
 
+def class_map_of(segmenter: TiledSegmenter, picture: Picture) -> Array:
+    """Return the class of every pixel of a picture, (H, W) uint8; 255 where it has no data."""
+    blocks = segmenter.blocks(picture, segmenter.choose(picture, _held_bytes(picture)))
+    if isinstance(picture, RasterPicture):
+        blocks = _without_gaps(blocks, picture)
+    return np.concatenate(list(blocks))
+
+
 def _held_bytes(picture: Picture) -> int:
     """Return what reading and writing take: a cache of blocks, or a class map and its PNG."""
     if isinstance(picture, RasterPicture):

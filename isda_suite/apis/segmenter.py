@@ -1,6 +1,6 @@
 """One way to use every model: ``Segmenter('isda_r50_3x_coco', 'isda.pth')('photos/*.jpg')``."""
 
-import copy
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,24 +11,24 @@ from mmengine.logging import print_log
 from torch import nn
 
 from isda_suite.datasets.errors import DataError
-from isda_suite.engine.config_file import apply_options, read_config
+from isda_suite.datasets.image_file import read_image
 from isda_suite.engine.errors import ConfigError
 
-from .class_overlays import class_palette
-from .clip_pipeline import clip_length
 from .inference import ImagePipeline, predict_prepared
-from .inputs import ImageInput, Input, InputReader
-from .model import load_model
-from .results import Result
+from .inputs import Expanded, ImageInput, InputReader, VideoInput
+from .model_choice import load_choice, task_of
+from .pictures import ArrayPicture
+from .results import ImageResult, VideoResult
 from .sample_results import ResultMaker
-from .stored_images import ImageInFile
+from .segment import class_map_of
+from .stored_images import ImageInFile, ImageInRaster
 from .tiled_segmenter import SegmentSettings, TiledSegmenter
+from .video import VideoPrediction, choose_clips, predict_video
 
 if TYPE_CHECKING:
-    from .video import VideoPrediction
+    from .segment import Segmented
 
-#: As weights: those that the model begins training with.
-RANDOM = 'random'
+AnyResult = ImageResult | VideoResult
 _BAD_IMAGES = ('stop', 'skip')
 
 
@@ -41,9 +41,9 @@ class Segmenter:
 
     * A model of images takes a video frame by frame: a result for each frame. A model of videos
       refuses a single picture, and takes a folder or a list of pictures as the frames of one video.
-    * Semantic models take GeoTIFF and JPEG 2000 in windows and in tiles where memory asks for it
-      (see :class:`.tiled_segmenter.TiledSegmenter`); any other picture goes through the test
-      pipeline of the configuration, unless ``tiles`` is given.
+    * Semantic models take a GeoTIFF in windows, and in tiles where memory asks for it (see
+      :class:`.tiled_segmenter.TiledSegmenter`); so they take every picture if ``tiles`` is given.
+      Any other picture goes through the test pipeline of the configuration.
     * What is found in an image does not depend on the images beside it in a batch.
 
     Eight arguments, because they are what the command line of every tool has.
@@ -97,7 +97,7 @@ class Segmenter:
         self._tiles = tiles
         self._tiled: TiledSegmenter | None = None
         self._pipeline: ImagePipeline | None = None
-        self._maker = ResultMaker(self._class_names(), self._class_colours(), score_thr)
+        self._maker = ResultMaker.of(self.model, self.task, score_thr)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -111,8 +111,8 @@ class Segmenter:
 
     def __call__(
         self, inputs: Any, *, progress: bool = False, bad_images: str = 'stop'
-    ) -> Result | list[Result]:
-        """Predict inputs, and hold all results; :meth:`stream` holds one batch.
+    ) -> Any:
+        """Predict inputs and hold all results; :meth:`stream` holds one batch.
 
         Args:
             inputs: See the class.
@@ -120,91 +120,146 @@ class Segmenter:
             bad_images: See :meth:`stream`.
 
         Returns:
-            One result for one image, or for one video if the model takes videos; else a list.
+            One result for one image, or for one video if the model takes videos; else a list, also
+            of one: for a folder, a pattern, an iterable, and the frames of a video.
 
         Raises:
             DataError: if an input is missing, unreadable, or none.
         """
-        expanded = self._reader().expand(inputs)
-        results = list(self._predict(expanded.items, expanded.total, progress, bad_images))
+        expanded = self._expand(inputs, bad_images)
+        results = list(self._predict(expanded, progress, bad_images))
         return results[0] if expanded.is_one and results else results
 
     def stream(
         self, inputs: Any, progress: bool = False, bad_images: str = 'stop'
-    ) -> Iterator[Result]:
+    ) -> Iterator[AnyResult]:
         """Predict inputs one batch at a time, in their order.
 
         Args:
-            inputs: See the class. All but generators are looked at before the first prediction.
-            progress: Show a bar.
-            bad_images: What happens at an image that cannot be read: ``'stop'`` raises,
-                ``'skip'`` logs a warning and goes on.
+            inputs: See the class. All but generators are looked for before the first prediction.
+            progress: Show a bar of the images, or of the frames of each video.
+            bad_images: What happens at an image that cannot be read: ``'stop'`` raises, ``'skip'``
+                logs its name and the cause, and goes on.
 
         Raises:
             DataError: if an input is missing, unreadable, or none.
         """
-        expanded = self._reader().expand(inputs)
-        return self._predict(expanded.items, expanded.total, progress, bad_images)
+        return self._predict(self._expand(inputs, bad_images), progress, bad_images)
 
-    def track(self, source: Any, **options: Any) -> 'VideoPrediction':
+    def _expand(self, inputs: Any, bad_images: str) -> Expanded:
+        if bad_images not in _BAD_IMAGES:
+            raise ConfigError(f'bad_images must be one of {_BAD_IMAGES}, got {bad_images!r}')
+        return self._reader().expand(inputs)
+
+    def track(
+        self,
+        source: Any,
+        *,
+        every: int = 1,
+        max_frames: int | None = None,
+        **options: Any,
+    ) -> VideoPrediction:
         """Predict a video frame by frame, without waiting for its end.
 
         Args:
-            source: A video file, folder or pattern of frames, camera, address, frames, or an open
-                video.
-            **options: Of :func:`.video.predict_video`: ``clip_len``, ``overlap``, ``every``,
-                ``max_frames``, ``keep_tracks``, ``progress``.
+            source: A video file, a folder or pattern of frames, a camera, an address, frames, or an
+                open video.
+            every: Take every n-th frame.
+            max_frames: End after this many.
+            **options: ``clip_len``, ``overlap``, ``keep_tracks`` and ``progress`` of
+                :func:`.video.predict_video`.
 
         Returns:
             To be iterated once: the frames with the tracks in them; see there.
 
         Raises:
             ConfigError: if the model takes no videos.
-            DataError: if the source is no video.
+            DataError: if the source is no video, or several.
         """
-        from .video import choose_clips, predict_video
-
         choose_clips(self.model, options.get('clip_len'), options.get('overlap'))
-        (item,) = self._reader().expand(source).items
-        opened = item.stored.open(options.pop('every', 1), options.pop('max_frames', None))
-        return predict_video(self.model, opened, **options)
+        videos = list(self._reader().expand(source).items)
+        if len(videos) != 1 or not isinstance(videos[0], VideoInput):
+            raise DataError(f'{source} is {len(videos)} videos: track takes one after the other')
+        video = videos[0].stored.open(every, max_frames)
+        return predict_video(self.model, video, **options)
 
-    def _reader(self) -> InputReader:
-        return InputReader(self.task, self._settings.bands)
+    def write_class_maps(
+        self, images: Any, out_dir: str | Path, overlay: bool = False, progress: bool = True
+    ) -> 'Iterator[Segmented]':
+        """Segment files of any size into class maps, a few rows at a time.
+
+        Args:
+            images: Files, folders or patterns.
+            out_dir: Folder for the class maps.
+            overlay: Also draw the classes over the pictures.
+            progress: Show a bar of the tiles of each picture.
+
+        Yields:
+            What was done with each file; see :func:`.segment.segment_files`.
+
+        Raises:
+            ConfigError: if the model is no segmentor.
+            DataError: if a file is missing or cannot be taken.
+        """
+        from .segment import segment_files
+
+        return segment_files(self.model, images, out_dir, self._settings, overlay, progress)
 
     @property
     def _settings(self) -> SegmentSettings:
         return self._tiles or SegmentSettings()
 
+    def _reader(self) -> InputReader:
+        in_windows = self.task == 'semantic' and self._tiles is not None
+        return InputReader(self.task, self._settings.bands, in_windows)
+
     def _predict(
-        self, items: Iterator[Input], total: int | None, progress: bool, bad_images: str
-    ) -> Iterator[Result]:
+        self, expanded: Expanded, progress: bool, bad_images: str
+    ) -> Iterator[AnyResult]:
         from tqdm import tqdm
 
         if self.task == 'video':
-            for video in items:
+            for video in expanded.items:
                 yield self._of_video(video, progress)
             return
-        with tqdm(total=total, unit='image', disable=not progress) as bar:
-            for result in self._of_images(items, bad_images):
+        with tqdm(total=expanded.total, unit='image', disable=not progress) as bar:
+            for result in self._of_images(expanded.items, bad_images):
                 yield result
                 bar.update()
 
-    def _of_images(self, items: Iterable[Any], bad_images: str) -> Iterator[Result]:
+    def _of_video(self, video: Any, progress: bool) -> VideoResult:
+        opened = video.stored.open()
+        prediction = predict_video(self.model, opened, progress=progress)
+        size_hw: Any = None
+        for frame in prediction:
+            size_hw = size_hw or frame.image.shape[:2]
+        return self._maker.of_tracks(video, prediction, size_hw)
+
+    def _of_images(self, images: Iterable[Any], bad_images: str) -> Iterator[ImageResult]:
         waiting: list[tuple[ImageInput, Any]] = []
-        for image in items:
+        for image in images:
             try:
-                prepared = self._prepare(image)
+                ready = self._in_tiles(image) if self._takes_tiles(image) else self._prepare(image)
             except DataError as error:
                 if bad_images == 'stop':
                     raise
-                print_log(f'skipped: {error}', 'current', level=30)
+                print_log(f'skipped: {error}', 'current', level=logging.WARNING)
                 continue
-            waiting.append((image, prepared))
+            waiting.append((image, ready))
             if len(waiting) == self.batch_size:
                 yield from self._of_batch(waiting)
                 waiting = []
         yield from self._of_batch(waiting)
+
+    def _of_batch(self, batch: Sequence[tuple[ImageInput, Any]]) -> Iterator[ImageResult]:
+        """Yield the results of images: those that are done already, and those of one pass."""
+        prepared = [ready for _, ready in batch if not isinstance(ready, ImageResult)]
+        samples = iter(predict_prepared(self.model, prepared))
+        for image, ready in batch:
+            if isinstance(ready, ImageResult):
+                yield ready
+            else:
+                yield self._maker.of_sample(image, next(samples))
 
     def _prepare(self, image: ImageInput) -> Any:
         if self._pipeline is None:
@@ -214,47 +269,17 @@ class Segmenter:
         # The same number for all: random numbers of a model must not follow from the place.
         return self._pipeline(source, 0)
 
-    def _of_batch(self, batch: Sequence[tuple[ImageInput, Any]]) -> Iterator[Result]:
-        samples = predict_prepared(self.model, [prepared for _, prepared in batch])
-        for (image, _), sample in zip(batch, samples, strict=True):
-            yield self._maker.of_sample(image, sample)
+    def _takes_tiles(self, image: ImageInput) -> bool:
+        is_raster = isinstance(image.stored, ImageInRaster)
+        return self.task == 'semantic' and (is_raster or self._tiles is not None)
 
-    def _of_video(self, item: Any, progress: bool) -> Result:
-        raise NotImplementedError
-
-    def _class_names(self) -> tuple[str, ...]:
-        return tuple(self.model.dataset_meta.get('classes') or ())
-
-    def _class_colours(self) -> list[Sequence[int]]:
-        count = getattr(self.model, 'out_channels', None) if self.task == 'semantic' else None
-        return class_palette(self.model, max(2, count or len(self._class_names())))
-
-
-def task_of(model: nn.Module) -> str:
-    """Tell what a model predicts: ``'video'``, ``'semantic'`` or ``'instance'``."""
-    if clip_length(model) is not None and hasattr(model, 'clip_linker'):
-        return 'video'
-    return 'semantic' if hasattr(model, 'encode_decode') else 'instance'
-
-
-def load_choice(
-    model: str | Path | Config | nn.Module,
-    weights: str | Path | None,
-    device: str,
-    cfg_options: dict[str, Any] | None,
-    trust: bool,
-) -> nn.Module:
-    """Load the model that a user names; see :class:`Segmenter`."""
-    if isinstance(model, nn.Module):
-        return model
-    if isinstance(model, Config):
-        cfg = copy.deepcopy(model)
-        apply_options(cfg, cfg_options)
-    else:
-        cfg = read_config(model, cfg_options)
-    if weights is None:
-        raise ConfigError(
-            f'{model}: no weights: give weights, a checkpoint of yours, or weights={RANDOM!r} to try '
-            'things out with an untrained model'
-        )
-    return load_model(cfg, None if weights == RANDOM else weights, device, trust)
+    def _in_tiles(self, image: ImageInput) -> ImageResult:
+        if self._tiled is None:
+            self._tiled = TiledSegmenter(self.model, self._settings)
+        stored = image.stored
+        if isinstance(stored, ImageInRaster):
+            with stored.opened() as raster:
+                return self._maker.of_class_map(image, class_map_of(self._tiled, raster))
+        is_file = isinstance(stored, ImageInFile)
+        pixels = read_image(str(stored.path)) if is_file else stored.read((0, 0))
+        return self._maker.of_class_map(image, class_map_of(self._tiled, ArrayPicture(pixels)))

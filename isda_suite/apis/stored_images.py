@@ -1,5 +1,7 @@
 """Images that results belong to: read again when they are drawn, and not held before."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,6 +11,8 @@ from numpy.typing import NDArray
 
 from isda_suite.layers.enlarged_rows import Size
 
+from .georeference import Georeference
+from .pictures import reduced
 from .rasters import BandChoice, RasterPicture, limited_cache
 
 Array = NDArray[Any]
@@ -70,11 +74,37 @@ class ImageInRaster:
     bands: BandChoice
     owner: Any = None
 
-    def read(self, size_hw: Size | None = None) -> Array:
+    def read(self, size_hw: Size) -> Array:
         """See :class:`StoredImage`."""
+        with self.opened() as raster:
+            return np.ascontiguousarray(raster.read(0, 0, *raster.size_hw))
+
+    @contextmanager
+    def opened(self) -> Iterator[RasterPicture]:
+        """Open it, to be read in windows.
+
+        Raises:
+            DataError: if the file is damaged, or its bands cannot be taken.
+        """
         with limited_cache():
             raster = RasterPicture(self.path, self.bands)
             try:
-                return np.ascontiguousarray(raster.read(0, 0, *raster.size_hw))
+                yield raster
             finally:
                 raster.close()
+
+
+def place_of(stored: StoredImage) -> Georeference | None:
+    """Return the place of an image on a map, if it has one."""
+    if not isinstance(stored, ImageInRaster):
+        return None
+    with stored.opened() as raster:
+        return Georeference.of(raster)
+
+
+def read_reduced(stored: StoredImage, size_hw: Size, factor: int) -> Array:
+    """Read every ``factor``-th pixel of every ``factor``-th row, (h, w, 3) uint8 BGR."""
+    if isinstance(stored, ImageInRaster):
+        with stored.opened() as raster:
+            return reduced(raster, factor)
+    return stored.read(size_hw)[::factor, ::factor]

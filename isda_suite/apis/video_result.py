@@ -41,8 +41,8 @@ class Tracks:
     masks: list[list[Json | None]]
 
     def __getitem__(self, kept: Array) -> 'Tracks':
-        """Return those that a (N,) bool array keeps."""
-        masks = [masks for masks, keep in zip(self.masks, kept, strict=True) if keep]
+        """Return those that a (N,) bool array keeps, or an array of indices names."""
+        masks = [self.masks[place] for place in np.arange(len(self.masks))[kept]]
         return Tracks(self.labels[kept], self.scores[kept], self.ids[kept], masks)
 
 
