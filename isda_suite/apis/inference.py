@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import TRANSFORMS, VISUALIZERS, DefaultScope
+from mmengine.registry import TRANSFORMS, DefaultScope
 from numpy.typing import NDArray
 from torch import nn
 
@@ -26,7 +26,6 @@ from .model import load_model
 Image = str | Path | NDArray[Any]
 __all__ = [
     'Prediction',
-    'draw',
     'find_images',
     'iterate_predictions',
     'load_model',
@@ -174,41 +173,6 @@ def _padded_size(model: nn.Module, image: dict[str, Any], place: int) -> Any:
     return tuple(-(-side // divisor) for side in size_hw) or place
 
 
-def draw(
-    model: nn.Module, prediction: Prediction, out_file: str | Path, score_thr: float = 0.3
-) -> None:
-    """Draw a prediction over its image and write the picture.
-
-    Args:
-        model: The model that made it, for class names and colours.
-        prediction: From :func:`iterate_predictions`.
-        out_file: Picture to write; its suffix chooses the format. Small images are enlarged.
-        score_thr: Instances below this score are left out.
-
-    Raises:
-        DataError: if the image cannot be read any more.
-    """
-    from isda_suite.datasets.image_file import read_as_predicted
-
-    source, sample = prediction.source, prediction.sample
-    path = str(source)
-    image = read_as_predicted(path, sample.ori_shape) if isinstance(source, Path) else source
-    image = np.ascontiguousarray(image[..., ::-1])
-    if 'pred_instances' not in sample:
-        visualizer = _class_map_visualizer(model)
-        visualizer.add_datasample(
-            prediction.name, image, sample, draw_gt=False, out_file=str(out_file)
-        )
-        return
-    with quiet_imports():
-        from isda_suite.visualization.instances import above_threshold, draw_instances
-        from isda_suite.visualization.pictures import save_picture
-
-    meta: Any = model.dataset_meta
-    instances = above_threshold(sample.pred_instances, score_thr)
-    save_picture(out_file, draw_instances(image, instances, meta.get('classes')))
-
-
 class ImagePipeline:
     """The config's test pipeline without annotations, with its first step told apart.
 
@@ -297,18 +261,3 @@ def _keep(sample: Any, score_thr: float) -> Any:
     if score_thr > 0 and 'pred_instances' in sample:
         sample.pred_instances = sample.pred_instances[sample.pred_instances.scores >= score_thr]
     return sample
-
-
-def _class_map_visualizer(model: nn.Module) -> Any:
-    """Build a segmentor's visualizer once per model, without the places it would log to."""
-    found = getattr(model, '_isda_visualizer', None)
-    if found is None:
-        cfg: Any = model.cfg
-        settings = cfg.get('visualizer') or dict(type='mmseg.SegLocalVisualizer')
-        with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-            found = VISUALIZERS.build(
-                {**settings, 'vis_backends': None, 'name': f'inference_{id(model)}'}
-            )
-        found.dataset_meta = model.dataset_meta
-        object.__setattr__(model, '_isda_visualizer', found)  # no sub-module, no state
-    return found

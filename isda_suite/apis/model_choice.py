@@ -52,10 +52,10 @@ def load_choice(
     return load_model(cfg, _find_weights(model, weights), device, trust)
 
 
-def _find_weights(model: Config | Path, weights: str | Path | None) -> Path | None:
-    """Return the file; ``None`` for random weights."""
+def _find_weights(model: Config | Path, weights: str | Path | None) -> str | Path | None:
+    """Return what names the weights; ``None`` for random ones."""
     if weights is not None:
-        return None if weights == RANDOM else resolve_weights(weights)
+        return None if weights == RANDOM else weights
     name = '' if isinstance(model, Config) else model.stem
     if any(one.name == name and one.config == model for one in list_models()):
         return resolve_weights(name)

@@ -77,7 +77,9 @@ class ResultMaker:
             palette=self.palette,
         )
 
-    def of_tracks(self, video: VideoInput, prediction: VideoPrediction, size_hw: Any) -> VideoResult:
+    def of_tracks(
+        self, video: VideoInput, prediction: VideoPrediction, size_hw: Any
+    ) -> VideoResult:
         """Make the result of a video.
 
         Args:

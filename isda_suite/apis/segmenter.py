@@ -36,8 +36,8 @@ class Segmenter:
     """A model that takes what people have and gives results they can use.
 
     Inputs are a path, a folder, a pattern with ``*``, an address (``https://…``, ``http://…``,
-    ``file://…``), a BGR array (H, W, 3) uint8, a PIL image, a video (file, camera, array of frames),
-    a GeoTIFF, or an iterable of these, which may be a generator.
+    ``file://…``), a BGR array (H, W, 3) uint8, a PIL image, a video (file, camera, array of
+    frames), a GeoTIFF, or an iterable of these, which may be a generator.
 
     * A model of images takes a video frame by frame: a result for each frame. A model of videos
       refuses a single picture, and takes a folder or a list of pictures as the frames of one video.
@@ -109,9 +109,7 @@ class Segmenter:
         """Where the model is."""
         return next(self.model.parameters()).device
 
-    def __call__(
-        self, inputs: Any, *, progress: bool = False, bad_images: str = 'stop'
-    ) -> Any:
+    def __call__(self, inputs: Any, *, progress: bool = False, bad_images: str = 'stop') -> Any:
         """Predict inputs and hold all results; :meth:`stream` holds one batch.
 
         Args:
@@ -213,9 +211,7 @@ class Segmenter:
         in_windows = self.task == 'semantic' and self._tiles is not None
         return InputReader(self.task, self._settings.bands, in_windows)
 
-    def _predict(
-        self, expanded: Expanded, progress: bool, bad_images: str
-    ) -> Iterator[AnyResult]:
+    def _predict(self, expanded: Expanded, progress: bool, bad_images: str) -> Iterator[AnyResult]:
         from tqdm import tqdm
 
         if self.task == 'video':
