@@ -1,7 +1,7 @@
 """One way to use every model: ``Segmenter('isda_r50_3x_coco', 'isda.pth')('photos/*.jpg')``."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +56,8 @@ class Segmenter:
             trying things out.
         device: ``auto`` (the first GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         batch_size: Images a pass.
-        score_thr: Instances and tracks below this score (0..1) are dropped.
+        score_thr: Instances below this score (0..1) are dropped, and tracks that reach it in no
+            frame.
         cfg_options: Values to set in the configuration, by dotted key.
         tiles: How semantic models take pictures in tiles, and which bands of rasters are taken.
         trust: Read a checkpoint that may run code.
@@ -70,6 +71,7 @@ class Segmenter:
     Raises:
         ConfigError: if the model, the weights, the device or an option cannot be used.
         CheckpointError: if the checkpoint is damaged, unsafe, or of another model.
+        FileNotFoundError: if there is no such checkpoint.
     """
 
     def __init__(
@@ -134,7 +136,8 @@ class Segmenter:
         """Predict inputs one batch at a time, in their order.
 
         Args:
-            inputs: See the class. All but generators are looked for before the first prediction.
+            inputs: See the class. Files are looked for before the first prediction, unless they
+                come from a generator; an address in a list is fetched when its turn comes.
             progress: Show a bar of the images, or of the frames of each video.
             bad_images: What happens at an image that cannot be read: ``'stop'`` raises, ``'skip'``
                 logs its name and the cause, and goes on.
@@ -218,7 +221,8 @@ class Segmenter:
             for video in expanded.items:
                 yield self._of_video(video, progress)
             return
-        with tqdm(total=expanded.total, unit='image', disable=not progress) as bar:
+        total = expanded.total
+        with tqdm(total=total, unit='image', disable=not progress) as bar:
             for result in self._of_images(expanded.items, bad_images):
                 yield result
                 bar.update()
@@ -226,16 +230,22 @@ class Segmenter:
     def _of_video(self, video: Any, progress: bool) -> VideoResult:
         opened = video.stored.open()
         prediction = predict_video(self.model, opened, progress=progress)
+        scores: dict[tuple[int, int], float] = {}
         size_hw: Any = None
         for frame in prediction:
-            size_hw = size_hw or frame.image.shape[:2]
-        return self._maker.of_tracks(video, prediction, size_hw)
+            size_hw = frame.image.shape[:2]
+            pairs = zip(frame.ids, frame.scores, strict=True)
+            scores |= {(track, frame.number): score for track, score in pairs}
+        return self._maker.of_tracks(video, prediction, size_hw, scores)
 
-    def _of_images(self, images: Iterable[Any], bad_images: str) -> Iterator[ImageResult]:
+    def _of_images(self, images: Iterator[Any], bad_images: str) -> Iterator[ImageResult]:
         waiting: list[tuple[ImageInput, Any]] = []
-        for image in images:
+        while True:
             try:
+                image = next(images)  # which may be fetched now, or be a frame that is cut off
                 ready = self._in_tiles(image) if self._takes_tiles(image) else self._prepare(image)
+            except StopIteration:
+                break
             except DataError as error:
                 if bad_images == 'stop':
                     raise
@@ -276,6 +286,8 @@ class Segmenter:
         if isinstance(stored, ImageInRaster):
             with stored.opened() as raster:
                 return self._maker.of_class_map(image, class_map_of(self._tiled, raster))
-        is_file = isinstance(stored, ImageInFile)
-        pixels = read_image(str(stored.path)) if is_file else stored.read((0, 0))
+        if isinstance(stored, ImageInFile):
+            pixels = read_image(str(stored.path))
+        else:
+            pixels = stored.read((0, 0))
         return self._maker.of_class_map(image, class_map_of(self._tiled, ArrayPicture(pixels)))
