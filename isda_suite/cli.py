@@ -43,8 +43,13 @@ _COMMANDS: dict[str, tuple[str, str]] = {
         'tools/dataset_converters/inria_aerial.py',
         'write the folders of Inria Aerial from its download',
     ),
+    'import-labels': (
+        'tools/dataset_converters/labels.py',
+        'turn labels of YOLO, VOC, LabelMe or CVAT into COCO format',
+    ),
     'write-sample': ('tools/misc/write_sample.py', 'write the built-in data set'),
     'sample-demo': ('demo/sample_demo.py', 'train, evaluate and draw on the built-in data set'),
+    'fit': ('tools/fit.py', 'estimate the memory of a training or a test'),
     'zoo': ('tools/zoo.py', 'list the models of the package, fetch their weights'),
     'doctor': ('tools/doctor.py', 'say what is installed and what is wrong with it'),
 }

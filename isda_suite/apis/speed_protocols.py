@@ -173,7 +173,7 @@ def _whole_step(model: Any, settings: SpeedSettings) -> Step:
     preprocess = model.data_preprocessor
 
     def prepare() -> tuple[Tensor, Any]:
-        samples = [_sample(model, settings.height, settings.width, clip_len) for _ in images]
+        samples = [blank_sample(model, settings.height, settings.width, clip_len) for _ in images]
         batch = preprocess(dict(inputs=list(images), data_samples=samples), False)
         return batch['inputs'], batch['data_samples']
 
@@ -203,8 +203,15 @@ def _images(settings: SpeedSettings, clip_len: int | None) -> list[Tensor]:
     ]
 
 
-def _sample(model: Any, height: int, width: int, clip_len: int | None) -> Any:
-    """Make the data sample of an image, or of a video of one clip, that no pipeline has resized."""
+def blank_sample(model: Any, height: int, width: int, clip_len: int | None) -> Any:
+    """Make the data sample of an image, or of a video of one clip, that no pipeline has resized.
+
+    Args:
+        model: With ``cfg``.
+        height: Pixels of the image.
+        width: Likewise.
+        clip_len: Frames of the clip; ``None`` for an image.
+    """
     meta = dict(
         img_shape=(height, width),
         ori_shape=(height, width),

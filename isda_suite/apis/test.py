@@ -80,10 +80,12 @@ def _check_files(cfg: Any, checkpoint: str | Path, out: str | Path | None) -> No
 
 def _build(cfg: Any, checkpoint: str | Path, trust: bool) -> Any:
     # Loads torch and the compiled library, so not before the cheap checks.
+    from isda_suite.apis.memory_check import MemoryEstimateHook
     from isda_suite.apis.operators import log_operators
 
     runner = build_runner(cfg)
     log_operators(runner)
+    runner.register_hook(MemoryEstimateHook(), priority='LOWEST')
     with explained(cfg):
         _load(runner, checkpoint, trust)
     return runner

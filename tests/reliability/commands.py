@@ -31,6 +31,7 @@ CONFIG_READERS = {
     'segment': ['segment', 'FILE', 'toy.pth', 'data/val', '--out-dir', 'out'],
     'check-data': ['check-data', 'FILE'],
     'browse': ['browse', 'FILE'],
+    'fit': ['fit', 'FILE'],
     'print-config': ['print-config', 'FILE'],
     'convert': ['convert', 'detr.pth', 'out/ours.pth', '--method', 'isda', '--config', 'FILE'],
 }
@@ -44,6 +45,7 @@ ANNOTATION_READERS = {
 OPTION_READERS = {
     **ANNOTATION_READERS,
     'fps': ['fps', 'toy.py'],
+    'fit': ['fit', 'toy.py'],
     'predict': ['predict', 'data/val', 'toy.py', 'toy.pth'],
     'predict-video': ['predict-video', 'toy.py', 'toy.pth', 'data/val', '--out', 'out'],
     'watch': ['watch', 'data/val', 'toy.py', 'toy.pth'],
@@ -59,4 +61,11 @@ RESULTS_READERS = {
 DOWNLOAD_READERS = {
     'deepglobe': ['prepare-deepglobe', 'SRC', 'out', '--lists', 'lists', '--workers', '1'],
     'inria': ['prepare-inria', 'SRC', 'out', '--lists', 'lists', '--workers', '1'],
+}
+# LABELS stands for a folder of files of the kind, or for the file.
+LABEL_READERS = {
+    'yolo': ['import-labels', 'yolo', 'LABELS', 'out.json', '--images', 'data/val'],
+    'voc': ['import-labels', 'voc', 'LABELS', 'out.json', '--images', 'data/val'],
+    'labelme': ['import-labels', 'labelme', 'LABELS', 'out.json', '--images', 'data/val'],
+    'cvat': ['import-labels', 'cvat', 'LABELS/a.xml', 'out.json', '--images', 'data/val'],
 }

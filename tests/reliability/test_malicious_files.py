@@ -31,6 +31,7 @@ from tests.reliability.commands import (
     CHECKPOINT_READERS,
     CONFIG_READERS,
     DOWNLOAD_READERS,
+    LABEL_READERS,
     OPTION_READERS,
     RESULTS_READERS,
 )
@@ -46,6 +47,7 @@ def test_every_command_is_among_the_cases():
         ANNOTATION_READERS,
         OPTION_READERS,
         DOWNLOAD_READERS,
+        LABEL_READERS,
         RESULTS_READERS,
     )
     covered = {words[0] for table in tables for words in table.values()}
@@ -305,3 +307,30 @@ def test_an_archive_that_grows_too_much_is_not_unpacked(call, tmp_path, monkeypa
     code, said = _download(call, monkeypatch, archive)
     assert code == 1 and 'would unpack to 83886080 bytes' in said
     assert not list((tmp_path / 'deep').rglob('*.png'))
+
+
+_BOMB = '<!DOCTYPE a [<!ENTITY b "{text}"><!ENTITY c "&b;&b;">]><{root}>&c;</{root}>'
+_OUTSIDE = '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/hostname">]><{root}>&b;</{root}>'
+
+
+@pytest.mark.parametrize(
+    ('kind', 'name', 'text'),
+    [
+        ('yolo', 'a.txt', '0 ' + '9' * 5000),
+        ('yolo', 'a.txt', '0 1e999 0 1 1'),
+        ('voc', 'a.xml', _BOMB.format(text='x' * 1000, root='annotation')),
+        ('voc', 'a.xml', _OUTSIDE.format(root='annotation')),
+        ('cvat', 'a.xml', _BOMB.format(text='x' * 1000, root='annotations')),
+        ('cvat', 'a.xml', _OUTSIDE.format(root='annotations')),
+        ('labelme', 'a.json', '[' * 100_000),
+        ('labelme', 'a.json', '{"shapes": [], "imagePath": "../../../toy.pth"}'),
+    ],
+)
+def test_labels_from_outside_are_data(call, tmp_path, kind, name, text):
+    pytest.importorskip('supervision.dataset.formats.labelme')
+    (tmp_path / 'labels').mkdir()
+    (tmp_path / 'labels' / name).write_text(text)
+    (tmp_path / 'labels' / 'classes.txt').write_text('x')
+    code, said = call([word.replace('LABELS', 'labels') for word in LABEL_READERS[kind]])
+    assert code == 3 and name in said
+    assert not (tmp_path / 'out.json').exists()

@@ -2,8 +2,11 @@
 
 import os
 import pickle
+import time
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from mmengine.dist import get_world_size, master_only
 from mmengine.hooks import Hook
@@ -14,6 +17,8 @@ from isda_suite.engine.memory import free_memory, peak_of
 from isda_suite.registry import HOOKS
 
 _TRIED = 3
+# Samples of which the sizes are looked at, as long as that takes no longer than so many seconds.
+_LOOKED_AT, _SECONDS = 16, 2.0
 _SHARE = 0.5
 _MB = 1e6
 
@@ -37,7 +42,7 @@ class LoaderMemoryHook(Hook):
             loader = getattr(getattr(runner, f'{name}_loop'), 'dataloader', None)
             if not isinstance(loader, DataLoader) or not loader.num_workers:
                 continue
-            workers, needed = loader.num_workers * ranks, _worker_bytes(loader)
+            workers, needed = loader.num_workers * ranks, needs_of(loader).worker_bytes
             total += workers * needed
             size = max(needed / _MB, 1)
             parts.append(
@@ -56,13 +61,67 @@ class LoaderMemoryHook(Hook):
         )
 
 
-def _worker_bytes(loader: DataLoader[Any]) -> int:
+@dataclass(frozen=True)
+class LoaderNeeds:
+    """What a few samples of a data loader showed.
+
+    Args:
+        worker_bytes: What one of its processes takes.
+        size_hw: Largest height and largest width of an input, None if inputs are no tensors.
+        num_instances: Most objects in an image; 0 where there are none.
+    """
+
+    worker_bytes: int
+    size_hw: tuple[int, int] | None
+    num_instances: int
+
+
+_known: WeakKeyDictionary[DataLoader[Any], LoaderNeeds] = WeakKeyDictionary()
+
+
+def needs_of(loader: DataLoader[Any]) -> LoaderNeeds:
+    """Look at samples of a data loader, spread over its data set; once for each loader.
+
+    Args:
+        loader: Its data set has a length.
+    """
+    if loader not in _known:
+        _known[loader] = _look_at(loader)
+    return _known[loader]
+
+
+def _look_at(loader: DataLoader[Any]) -> LoaderNeeds:
     dataset: Any = loader.dataset
-    last = len(dataset) - 1
-    peaks, sizes = [0], [0]
-    for index in sorted({last * number // (_TRIED - 1) for number in range(_TRIED)}):
-        sample, peak = peak_of(partial(dataset.__getitem__, index))
-        peaks.append(peak or 0)
-        sizes.append(len(pickle.dumps(sample)))
+    last, start = len(dataset) - 1, time.monotonic()
+    peaks, lengths, sizes, counts = [0], [0], [], [0]
+    first = [last * number // (_TRIED - 1) for number in range(_TRIED)]
+    more = [last * number // (_LOOKED_AT - 1) for number in range(_LOOKED_AT)]
+    for number, index in enumerate(dict.fromkeys([*first, *more])):
+        # Pipelines draw sizes at random, so that many samples say more of the largest.
+        if number >= _TRIED and time.monotonic() - start > _SECONDS:
+            break
+        if number < _TRIED:
+            sample, peak = peak_of(partial(dataset.__getitem__, index))
+            peaks.append(peak or 0)
+            lengths.append(len(pickle.dumps(sample)))
+        else:
+            sample = dataset[index]
+        sizes.append(_size_of(sample))
+        counts.append(_instances_of(sample))
     ahead = (loader.prefetch_factor or 0) * batch_size_of(loader)
-    return max(peaks) + ahead * max(sizes)
+    known = [size for size in sizes if size is not None]
+    size = (max(h for h, _ in known), max(w for _, w in known)) if known else None
+    return LoaderNeeds(max(peaks) + ahead * max(lengths), size, max(counts))
+
+
+def _size_of(sample: Any) -> tuple[int, int] | None:
+    inputs = sample.get('inputs') if isinstance(sample, dict) else None
+    shape = getattr(inputs, 'shape', ())
+    return (int(shape[-2]), int(shape[-1])) if len(shape) > 2 else None
+
+
+def _instances_of(sample: Any) -> int:
+    """Count the objects of an image, or those of the fullest frame."""
+    found = sample.get('data_samples') if isinstance(sample, dict) else None
+    images = getattr(found, 'video_data_samples', [found])
+    return max((len(getattr(image, 'gt_instances', ())) for image in images), default=0)
