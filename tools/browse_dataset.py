@@ -51,7 +51,12 @@ def main() -> None:
 
 
 def _with_annotations(dataset_cfg: dict) -> dict:  # type: ignore[type-arg]
-    """Load the annotations of test pipelines too, which leave them out."""
+    """Load the annotations of test pipelines too, which leave them out; also of wrapped data."""
+    if 'datasets' in dataset_cfg:
+        parts = [_with_annotations(one) for one in dataset_cfg['datasets']]
+        return {**dataset_cfg, 'datasets': parts}
+    if 'dataset' in dataset_cfg:
+        return {**dataset_cfg, 'dataset': _with_annotations(dataset_cfg['dataset'])}
     pipeline = dataset_cfg.get('pipeline')
     if not pipeline:
         return dataset_cfg
@@ -61,8 +66,19 @@ def _with_annotations(dataset_cfg: dict) -> dict:  # type: ignore[type-arg]
             step = {**step, 'transforms': _with_loader(step['transforms'], load)}
             changed = [*pipeline[:place], step, *pipeline[place + 1 :]]
             return {**dataset_cfg, 'pipeline': changed}
-    load = {'type': 'LoadAnnotations', 'with_bbox': True, 'with_mask': True}
+    load = _loader_for(dataset_cfg)
     return {**dataset_cfg, 'pipeline': _with_loader(pipeline, load)}
+
+
+def _loader_for(dataset_cfg: dict) -> dict:  # type: ignore[type-arg]
+    """Return the step that loads what is annotated: class maps, or instances."""
+    from isda_suite.engine.type_checks import registered_class
+
+    bases = getattr(registered_class(dataset_cfg['type'], 'DATASETS'), '__mro__', ())
+    if not any(base.__name__ == 'BaseSegDataset' for base in bases):
+        return {'type': 'LoadAnnotations', 'with_bbox': True, 'with_mask': True}
+    ours = any(base.__module__.startswith('isda_suite.') for base in bases)
+    return {'type': 'isda_suite.LoadSegLabels' if ours else 'mmseg.LoadAnnotations'}
 
 
 def _with_loader(steps: list, load: dict) -> list:  # type: ignore[type-arg]

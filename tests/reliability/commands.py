@@ -17,6 +17,7 @@ CHECKPOINT_READERS = {
     'predict-video': ['predict-video', 'toy.py', 'FILE', 'data/val', '--out', 'out'],
     'segment': ['segment', 'toy_segmentor.py', 'FILE', 'data/val', '--out-dir', 'out'],
     'publish': ['publish', 'FILE', 'out/toy'],
+    'attention': ['attention', 'toy.py', 'FILE', 'data/val', '--out-dir', 'out'],
     'convert': ['convert', 'FILE', 'out/ours.pth', '--method', 'isda'],
 }
 CONFIG_READERS = {
@@ -29,6 +30,8 @@ CONFIG_READERS = {
     'segment': ['segment', 'FILE', 'toy.pth', 'data/val', '--out-dir', 'out'],
     'check-data': ['check-data', 'FILE'],
     'browse': ['browse', 'FILE'],
+    'attention': ['attention', 'FILE', 'toy.pth', 'data/val', '--out-dir', 'out'],
+    'count': ['count', 'FILE', '--out', 'out/counts.json'],
     'print-config': ['print-config', 'FILE'],
     'convert': ['convert', 'detr.pth', 'out/ours.pth', '--method', 'isda', '--config', 'FILE'],
 }
@@ -45,12 +48,17 @@ OPTION_READERS = {
     'predict-video': ['predict-video', 'toy.py', 'toy.pth', 'data/val', '--out', 'out'],
     'watch': ['watch', 'data/val', 'toy.py', 'toy.pth'],
     'segment': ['segment', 'toy.py', 'toy.pth', 'data/val'],
+    'attention': ['attention', 'toy.py', 'toy.pth', 'data/val'],
+    'count': ['count', 'toy.py'],
     'print-config': ['print-config', 'toy.py'],
     'demo': ['demo'],
 }
 RESULTS_READERS = {
     'results': ['eval-video', 'FILE', 'tracks.json'],
     'annotations': ['eval-video', 'results.json', 'FILE'],
+    'analysed results': ['analyze', 'FILE', 'tracks.json', '--out', 'out/errors.html'],
+    'analysed annotations': ['analyze', 'results.json', 'FILE', '--out', 'out/errors.html'],
+    'logs': ['plot', 'FILE', '--out', 'out/logs.png'],
 }
 # SRC stands for a download in the command's own layout, `lists` for a folder of lists of names.
 DOWNLOAD_READERS = {
