@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from isda_suite.datasets.annotation_file import read_annotation_file
@@ -22,6 +24,8 @@ from .report_parts import (
 
 Array = NDArray[Any]
 Json = dict[str, Any]
+#: Images are drawn no larger than this.
+_MAX_SIDE = 1280
 #: COCO looks at so many detections of an image and class, LVIS at so many of an image.
 MAX_DETECTIONS, _MAX_LVIS = 100, 300
 _MEANING = (
@@ -276,24 +280,34 @@ class InstanceCollector:
         from isda_suite.visualization.instances import draw_side_by_side
 
         image = np.ascontiguousarray(read_as_predicted(item.path, item.size_hw)[..., ::-1])
-        pair = (_as_data(item.annotated, False), _as_data(item.found, True))
-        return draw_side_by_side(image, *pair, self.classes, self.score_thr)
+        scale = min(1.0, _MAX_SIDE / max(image.shape[:2]))  # of satellite images, for instance
+        if scale < 1:
+            height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+            image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
+        annotated, found = (
+            _as_data(one, scale, image.shape[:2]) for one in (item.annotated, item.found)
+        )
+        found.scores = torch.as_tensor(item.found.scores)
+        return draw_side_by_side(image, annotated, found, self.classes, self.score_thr)
 
 
-def _as_data(instances: Instances, with_scores: bool) -> Any:
-    import torch
+def _as_data(instances: Instances, scale: float, size_hw: tuple[int, int]) -> Any:
+    """Return instances for drawing, at another scale."""
     from mmengine.structures import InstanceData
     from pycocotools import mask as coco_mask
 
     data = InstanceData(labels=torch.as_tensor(instances.labels))
-    if with_scores:
-        data.scores = torch.as_tensor(instances.scores)
     if not isinstance(instances.regions, list):
-        boxes = torch.as_tensor(instances.regions)
+        boxes = torch.as_tensor(instances.regions) * scale
         data.bboxes = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
     elif instances.regions:
-        masks = coco_mask.decode(instances.regions)
-        data.masks = np.moveaxis(masks, -1, 0).astype(bool)
+        masks = []
+        for code in instances.regions:  # one at a time: large masks need not be there at once
+            mask = coco_mask.decode(code)
+            if scale < 1:
+                mask = cv2.resize(mask, size_hw[::-1], interpolation=cv2.INTER_NEAREST)
+            masks.append(mask.astype(bool))
+        data.masks = np.stack(masks)
     return data
 
 
