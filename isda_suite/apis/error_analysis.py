@@ -2,15 +2,16 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from isda_suite.apis.report_instances import AnnotatedImages, InstanceCollector
-from isda_suite.apis.report_parts import Section
+from isda_suite.apis.report_parts import Section, analysis_of
 from isda_suite.apis.report_videos import VideoCollector
 from isda_suite.apis.video_results import check_annotations, check_results, read_results
 from isda_suite.checkpoint.atomic import write_atomically
@@ -36,12 +37,12 @@ class ResultsAnalysis:
     Args:
         analysis: Precision, recall and errors.
         classes: Names of the classes.
-        sections: For a report.
+        sections: Makes those of a report, which takes longer.
     """
 
     analysis: DetectionAnalysis
     classes: list[str]
-    sections: list[Section]
+    sections: Callable[[], list[Section]]
 
     def text(self) -> str:
         """Return the errors as a table, in points of AP at IoU 0.5."""
@@ -102,7 +103,7 @@ def analyse_results(
 def write_analysis(found: ResultsAnalysis, path: str | Path, title: str) -> None:
     """Write a report of what was found, whole or not at all."""
     with write_atomically(path, text=True) as file:
-        file.write(page(f'{title}: errors', '', found.sections))
+        file.write(page(f'{title}: errors', '', found.sections()))
 
 
 def _analyse_images(
@@ -137,8 +138,9 @@ def _analyse_images(
         size_hw = info['height'], info['width']
         sample = dict(img_id=img_id, img_path=info['img_path'], ori_shape=size_hw)
         collector.add(sample, _record(by_image[img_id], kind))
-    sections = collector.sections([collector.payload()])
-    return ResultsAnalysis(collector.analysis(), classes, sections)
+    payloads = [collector.payload()]
+    analysis = analysis_of(collector.judged_of(payloads), len(classes))
+    return ResultsAnalysis(analysis, classes, partial(collector.sections, payloads))
 
 
 def _rows_of_images(
@@ -251,8 +253,10 @@ def _analyse_videos(
         for video in content['videos']:
             paths = [str(Path(images) / one) for one in video['file_names']]
             frames[video['id']] = dict(enumerate(paths))
-    sections = collector.sections([((records, set()), frames)])
-    return ResultsAnalysis(collector.analysis(), classes, sections)
+    payloads = [((records, set[Any]()), frames)]
+    judged = [one for one, _ in collector.judged_of(payloads)]
+    analysis = analysis_of(judged, len(classes))
+    return ResultsAnalysis(analysis, classes, partial(collector.sections, payloads))
 
 
 def _rows_of_videos(entries: list[Any], category_ids: list[Any]) -> list[Any]:

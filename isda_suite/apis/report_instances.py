@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from isda_suite.datasets.annotation_file import read_annotation_file
 from isda_suite.metrics.coco_detections import record_of
-from isda_suite.metrics.detection_analysis import DetectionAnalysis
 from isda_suite.metrics.detection_matching import Judged, best_of_each_class, judge_detections
 
 from .report_parts import (
     Extremes,
     Ranked,
     Section,
+    analysis_of,
     detection_sections,
     merged_extremes,
     pictures_section,
@@ -190,7 +190,6 @@ class InstanceCollector:
         self._annotations = annotations
         self.classes = list(classes)
         self.num_shown = num_shown
-        self._analysis: DetectionAnalysis | None = None
         self.score_thr = score_thr
         self.judged: dict[Any, Judged] = {}
         self._extremes: Extremes[ShownImage] = Extremes(num_shown)
@@ -248,32 +247,24 @@ class InstanceCollector:
         """Return what the other ranks need."""
         return self.judged, self._extremes.taken()
 
-    def sections(self, payloads: Sequence[Any]) -> list[Section]:
-        """Make the sections of all ranks' images."""
+    def judged_of(self, payloads: Sequence[Any]) -> list[Judged]:
+        """Return what was judged on all ranks, each image once, in the order of ids."""
         judged: dict[Any, Judged] = {}
         for part, _ in payloads:
             judged |= part
+        return [judged[key] for key in sorted(judged, key=_by_id)]
+
+    def sections(self, payloads: Sequence[Any]) -> list[Section]:
+        """Make the sections of all ranks' images."""
+        judged = self.judged_of(payloads)
+        analysis = analysis_of(judged, len(self.classes))
         found = merged_extremes(
             (kept for _, kept in payloads), self.num_shown, lambda item: (item.name, item.path)
         )
-        self._analysis, sections = detection_sections(
-            [judged[key] for key in sorted(judged, key=_by_id)],
-            self.classes,
-            self.score_thr,
-            'images',
-        )
-        meaning = _MEANING.format(self.score_thr)
-        return [*sections, *pictures_section(found, self._draw, meaning, 'images')]
-
-    def analysis(self) -> DetectionAnalysis:
-        """Return what the sections were made of.
-
-        Raises:
-            RuntimeError: before :meth:`sections`.
-        """
-        if self._analysis is None:
-            raise RuntimeError('sections() makes the analysis: call it first')
-        return self._analysis
+        return [
+            *detection_sections(judged, analysis, self.classes, self.score_thr, 'images'),
+            *pictures_section(found, self._draw, _MEANING.format(self.score_thr), 'images'),
+        ]
 
     def _draw(self, item: ShownImage) -> Array:
         from isda_suite.datasets.image_file import read_as_predicted
@@ -284,9 +275,8 @@ class InstanceCollector:
         if scale < 1:
             height, width = (max(1, round(side * scale)) for side in image.shape[:2])
             image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
-        annotated, found = (
-            _as_data(one, scale, image.shape[:2]) for one in (item.annotated, item.found)
-        )
+        size_hw = image.shape[0], image.shape[1]
+        annotated, found = (_as_data(one, scale, size_hw) for one in (item.annotated, item.found))
         found.scores = torch.as_tensor(item.found.scores)
         return draw_side_by_side(image, annotated, found, self.classes, self.score_thr)
 

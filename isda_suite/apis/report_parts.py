@@ -108,18 +108,27 @@ def merged_extremes(parts: Iterable[list[Ranked]], count: int, key: Callable[[An
     return found
 
 
+def analysis_of(judged: Sequence[Judged], num_classes: int) -> DetectionAnalysis:
+    """Analyse what was judged of images or videos."""
+    return analyse_detections([one.matches for one in judged], num_classes)
+
+
 def detection_sections(
-    judged: Sequence[Judged], classes: Sequence[str], score_thr: float, unit: str
-) -> tuple[DetectionAnalysis, list[Section]]:
+    judged: Sequence[Judged],
+    analysis: DetectionAnalysis,
+    classes: Sequence[str],
+    score_thr: float,
+    unit: str,
+) -> list[Section]:
     """Make the sections on precision, errors, confusions and classes.
 
     Args:
         judged: One for each image or video.
+        analysis: Of all of them, see :func:`analysis_of`.
         classes: Names of the classes.
         score_thr: The confusions are those of detections from this score on.
         unit: ``'images'`` or ``'videos'``.
     """
-    analysis = analyse_detections([one.matches for one in judged], len(classes))
     curves = draw_precision_recall(analysis.precision, IOU_THRESHOLDS.tolist(), classes)
     costs = draw_error_costs(analysis.error_costs, analysis.error_counts)
     found = int(analysis.num_detected.sum())
@@ -131,7 +140,7 @@ def detection_sections(
         'background, or place and class both wrong. The bars say by how much the AP would rise if '
         'that kind alone were mended (TIDE, arXiv:2008.08115).'
     )
-    sections: list[Section] = [
+    return [
         (
             'Precision, recall and errors',
             [
@@ -144,7 +153,6 @@ def detection_sections(
         ('Confusions', _confusions(judged, classes, score_thr)),
         ('Classes', [_class_table(analysis, classes)]),
     ]  # fmt: skip
-    return analysis, sections
 
 
 def _in_words(analysis: DetectionAnalysis) -> list[str]:

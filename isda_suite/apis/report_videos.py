@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isda_suite.datasets.youtube_vis_file import read_youtube_vis
-from isda_suite.metrics.detection_analysis import DetectionAnalysis
 from isda_suite.metrics.detection_matching import (
     BACKGROUND_IOU,
     Judged,
@@ -23,7 +23,7 @@ from isda_suite.metrics.youtube_vis_tracks import (
     sequence_ious,
 )
 
-from .report_parts import Extremes, Section, detection_sections, pictures_section
+from .report_parts import Extremes, Section, analysis_of, detection_sections, pictures_section
 from .video_tracks import merged_videos, video_record
 
 Array = NDArray[Any]
@@ -70,7 +70,6 @@ class VideoCollector:
         self.ann_file = ann_file
         self.classes = list(classes)
         self.num_shown = num_shown
-        self._analysis: DetectionAnalysis | None = None
         self.score_thr = score_thr
         self._records: list[Json] = []
         self._open: set[Any] = set()
@@ -100,8 +99,12 @@ class VideoCollector:
         """Return what the other ranks need."""
         return (self._records, self._open), dict(self._frames)
 
-    def sections(self, payloads: Sequence[Any]) -> list[Section]:
-        """Make the sections of all ranks' videos."""
+    def judged_of(self, payloads: Sequence[Any]) -> list[tuple[Judged, ShownVideo]]:
+        """Judge the videos of all ranks, each once.
+
+        Returns:
+            Of each video what was judged, and what is needed to draw it.
+        """
         records = merged_videos([part for part, _ in payloads])
         frames: dict[Any, dict[int, str]] = {}
         for _, some in payloads:
@@ -115,41 +118,28 @@ class VideoCollector:
         }
         sizes = {one['id']: (one['height'], one['width']) for one in content['videos']}
         annotated = annotated_videos(content, labels)
-        judged, extremes = [], Extremes[ShownVideo](self.num_shown)
+        pairs = []
         for record in records:
             video = record['video_id']
-            found = _found(record, sizes[video])
-            one = judge_video(
-                found, annotated.get(video, _EMPTY), len(self.classes), self.score_thr
-            )
-            judged.append(one)
-            shown = ShownVideo(
-                _name_of(video, frames.get(video, {})),
-                frames.get(video, {}),
-                sizes[video],
-                found,
-                annotated.get(video, _EMPTY),
-            )
-            extremes.offer(
-                one.quality,
-                len(one.matches.gt_labels),
-                lambda shown=shown: shown,  # type: ignore[misc]
-            )
-        self._analysis, sections = detection_sections(
-            judged, self.classes, self.score_thr, 'videos'
-        )
-        meaning = _MEANING.format(self.score_thr)
-        return [*sections, *pictures_section(extremes, self._draw, meaning, 'videos')]
+            found, wanted = _found(record, sizes[video]), annotated.get(video, _EMPTY)
+            places = frames.get(video, {})
+            shown = ShownVideo(_name_of(video, places), places, sizes[video], found, wanted)
+            judged = judge_video(found, wanted, len(self.classes), self.score_thr)
+            pairs.append((judged, shown))
+        return pairs
 
-    def analysis(self) -> DetectionAnalysis:
-        """Return what the sections were made of.
-
-        Raises:
-            RuntimeError: before :meth:`sections`.
-        """
-        if self._analysis is None:
-            raise RuntimeError('sections() makes the analysis: call it first')
-        return self._analysis
+    def sections(self, payloads: Sequence[Any]) -> list[Section]:
+        """Make the sections of all ranks' videos."""
+        pairs = self.judged_of(payloads)
+        judged = [one for one, _ in pairs]
+        extremes = Extremes[ShownVideo](self.num_shown)
+        for one, shown in pairs:
+            extremes.offer(one.quality, len(one.matches.gt_labels), partial(_same, shown))
+        analysis = analysis_of(judged, len(self.classes))
+        return [
+            *detection_sections(judged, analysis, self.classes, self.score_thr, 'videos'),
+            *pictures_section(extremes, self._draw, _MEANING.format(self.score_thr), 'videos'),
+        ]
 
     def _draw(self, item: ShownVideo) -> Array:
         return draw_video_pair(item, self.classes, self.score_thr)
@@ -227,6 +217,10 @@ def draw_video_pair(item: ShownVideo, classes: Sequence[str], score_thr: float) 
             ]
             row.append(draw_tubes(image, slices, classes, score_thr))
     return contact_sheet([*rows[0], *rows[1]], columns=len(rows[0]), cell_width=420)
+
+
+def _same(shown: ShownVideo) -> ShownVideo:
+    return shown
 
 
 def _name_of(video: Any, frames: dict[int, str]) -> str:

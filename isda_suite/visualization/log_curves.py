@@ -93,7 +93,7 @@ def draw_curves(
     part = path.with_name(f'.part-{path.name}')
     try:
         # Without a date, equal curves make equal files.
-        extra = {'metadata': {'Date': None}} if path.suffix == '.svg' else {}
+        extra: dict[str, Any] = {'metadata': {'Date': None}} if path.suffix == '.svg' else {}
         figure.savefig(part, format=path.suffix.lstrip('.') or 'png', **extra)
         part.replace(path)
     finally:

@@ -13,7 +13,7 @@ from mmengine.structures import BaseDataElement, InstanceData
 
 from isda_suite.apis import report as report_module
 from isda_suite.apis.report import ReportHook, ReportSettings
-from isda_suite.apis.report_parts import Extremes
+from isda_suite.apis.report_parts import Extremes, analysis_of
 from isda_suite.apis.report_videos import VideoCollector
 from isda_suite.apis.test import evaluate
 from isda_suite.engine.errors import ConfigError
@@ -111,7 +111,12 @@ def test_a_report_that_fails_costs_no_numbers(
 
     monkeypatch.setattr(report_module.InstanceCollector, place, fail)
     metrics = evaluate(
-        config, folder / 'toy.pth', work_dir=tmp_path, cfg_options=OPTIONS, report='auto'
+        config,
+        folder / 'toy.pth',
+        work_dir=tmp_path,
+        cfg_options=OPTIONS,
+        report='auto',
+        report_images=0,
     )
     assert metrics == pytest.approx(instances[0], nan_ok=True)
     content = (tmp_path / 'report.html').read_text()
@@ -122,7 +127,7 @@ def test_a_report_that_fails_costs_no_numbers(
 def test_a_report_that_cannot_be_written_costs_no_numbers(folder, config, tmp_path, instances):
     (tmp_path / 'file').write_text('in the way')
     place = tmp_path / 'file/report.html'
-    options = dict(work_dir=tmp_path, cfg_options=OPTIONS, report=place)
+    options = dict(work_dir=tmp_path, cfg_options=OPTIONS, report=place, report_images=0)
     metrics = evaluate(config, folder / 'toy.pth', **options)
     assert metrics == pytest.approx(instances[0], nan_ok=True)
 
@@ -213,7 +218,8 @@ def test_videos_are_judged_by_whole_tracks_and_drawn(tmp_path, label, kind):
     collector = VideoCollector(tmp_path / 'tracks.json', [EVIL, 'dog'], 1, 0.3)
     collector.add(_clip(tmp_path, masks, label))
     sections = collector.sections([collector.payload()])
-    counts = collector.analysis().error_counts
+    [(judged, _)] = collector.judged_of([collector.payload()])
+    counts = analysis_of([judged], 2).error_counts
     assert {name for name, count in counts.items() if count} == ({kind} - {None})
     assert sum(part.count('<img') for _, parts in sections for part in parts) == 5
     assert not any('not drawn' in part for _, parts in sections for part in parts)
