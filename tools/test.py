@@ -39,6 +39,19 @@ def parse_args() -> argparse.Namespace:
         metavar='DIR',
         help='write a confusion matrix and the images, the worst first, of semantic data',
     )
+    parser.add_argument(
+        '--report',
+        default='auto',
+        metavar='FILE',
+        help='the HTML report (report.html in the folder for logs), or none',
+    )
+    parser.add_argument(
+        '--report-images',
+        type=int,
+        default=4,
+        metavar='N',
+        help='how many of the best and of the worst images the report shows (4)',
+    )
     parser.add_argument('--show-dir', metavar='DIR', help='draw the predictions into this folder')
     parser.add_argument(
         '--show-score-thr', type=float, default=0.3, help='draw instances from this score on (0.3)'
@@ -75,6 +88,8 @@ def main() -> None:
         trust_checkpoint=args.trust_checkpoint,
         work_dir=args.work_dir,
         out_dir=args.out_dir,
+        report=None if args.report == 'none' else args.report,
+        report_images=args.report_images,
     )
 
 

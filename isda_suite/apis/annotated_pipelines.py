@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from isda_suite.engine.type_checks import registered_class
+
 _LOADERS = ('Annotations', 'LoadPolygons', 'LoadSegLabels')
 
 
@@ -9,9 +11,14 @@ def with_annotations(dataset_cfg: Any) -> Any:
     """Return the configuration of a data set whose pipeline loads annotations.
 
     Args:
-        dataset_cfg: The configuration, which is not changed; one that loads them, or that has no
-            pipeline, is returned as it is.
+        dataset_cfg: The configuration, which is not changed, also of wrapped or joined data; one
+            that loads them, or that has no pipeline, is returned as it is.
     """
+    if 'datasets' in dataset_cfg:
+        parts = [with_annotations(one) for one in dataset_cfg['datasets']]
+        return {**dataset_cfg, 'datasets': parts}
+    if 'dataset' in dataset_cfg:
+        return {**dataset_cfg, 'dataset': with_annotations(dataset_cfg['dataset'])}
     pipeline = dataset_cfg.get('pipeline')
     if not pipeline:
         return dataset_cfg
@@ -21,8 +28,16 @@ def with_annotations(dataset_cfg: Any) -> Any:
             step = {**step, 'transforms': _with_loader(step['transforms'], load)}
             changed = [*pipeline[:place], step, *pipeline[place + 1 :]]
             return {**dataset_cfg, 'pipeline': changed}
-    load = {'type': 'LoadAnnotations', 'with_bbox': True, 'with_mask': True}
-    return {**dataset_cfg, 'pipeline': _with_loader(pipeline, load)}
+    return {**dataset_cfg, 'pipeline': _with_loader(pipeline, _loader_for(dataset_cfg))}
+
+
+def _loader_for(dataset_cfg: Any) -> dict[str, Any]:
+    """Return the step that loads what is annotated: class maps, or instances."""
+    bases = getattr(registered_class(dataset_cfg['type'], 'DATASETS'), '__mro__', ())
+    if not any(base.__name__ == 'BaseSegDataset' for base in bases):
+        return {'type': 'LoadAnnotations', 'with_bbox': True, 'with_mask': True}
+    ours = any(base.__module__.startswith('isda_suite.') for base in bases)
+    return {'type': 'isda_suite.LoadSegLabels' if ours else 'mmseg.LoadAnnotations'}
 
 
 def _with_loader(steps: Any, load: dict[str, Any]) -> list[Any]:

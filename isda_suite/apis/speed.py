@@ -77,10 +77,10 @@ def measure_speed(
             process_before_model=before_mb,
             process_with_model=loaded_mb,
             process_after=_resident_mb(),
-            process_peak=_peak_resident_mb(),
+            process_peak=peak_resident_mb(),
             **_gpu_peaks(place),
         ),
-        environment=_environment(place),
+        environment=environment(place),
     )
 
 
@@ -95,7 +95,7 @@ def describe(report: dict[str, Any]) -> str:
     """Put a result of :func:`measure_speed` into a few lines."""
     settings, times, memory = report['settings'], report['time_ms'], report['memory_mb']
     height, width = report['input_hw']
-    environment = report['environment']
+    machine = report['environment']
     peak = (
         f'{memory["gpu_peak"]:.0f} MB on the GPU'
         if memory['gpu_peak'] is not None
@@ -115,8 +115,8 @@ def describe(report: dict[str, Any]) -> str:
             f'input     {settings["height"]} x {settings["width"]}, {seen} {height} x {width}, '
             f'{clips}batch {settings["batch_size"]}, precision {settings["amp_dtype"] or "float32"}'
             f'{"".join(f", {step}" for step in steps)}',
-            f'device    {environment["device"]}, {environment["threads"]} threads, '
-            f'torch {environment["versions"]["torch"]}',
+            f'device    {machine["device"]}, {machine["threads"]} threads, '
+            f'torch {machine["versions"]["torch"]}',
             f'time      median {times["median"]:.1f} ms per batch, p10 {times["p10"]:.1f}, '
             f'p90 {times["p90"]:.1f}, p99 {times["p99"]:.1f} ({settings["iters"]} passes after '
             f'{settings["warmup"]} for warm-up)',
@@ -194,12 +194,14 @@ def _resident_mb() -> float | None:
     return pages * os.sysconf('SC_PAGE_SIZE') / 2**20
 
 
-def _peak_resident_mb() -> float:
+def peak_resident_mb() -> float:
+    """Return the most memory this process has held at any time."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if platform.system() == 'Darwin' else 2**10)
 
 
-def _environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return what a run depends on: device, threads, platform, versions, date."""
     import mmcv
     import mmdet
     import mmengine

@@ -183,7 +183,7 @@ def _whole_step(model: Any, settings: SpeedSettings) -> Step:
         return model.forward(*prepare(), mode='predict')
 
     steps: dict[str, Callable[[], Any]] = {
-        'network': lambda: model.forward(inputs, prepared, mode='tensor'),
+        'network': lambda: model(inputs, prepared, mode='tensor'),
         'model': lambda: model.forward(inputs, prepared, mode='predict'),
         'end-to-end': lambda: [result.cpu() for result in from_host()],
         'full': lambda: [result.pred_sem_seg.data.cpu() for result in from_host()],

@@ -30,6 +30,8 @@ def evaluate(
     trust_checkpoint: bool = False,
     work_dir: str | Path | None = None,
     out_dir: str | Path | None = None,
+    report: str | Path | None = None,
+    report_images: int = 4,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint, print one table and return its numbers.
 
@@ -49,6 +51,9 @@ def evaluate(
         trust_checkpoint: Let the checkpoint run code while it is read.
         work_dir: Folder for logs; None takes the configuration's, else ``work_dirs/NAME``.
         out_dir: Folder for the files of :class:`.SegmentationReport`; for semantic data.
+        report: The HTML file of :class:`.report.ReportHook`; ``'auto'`` is ``report.html`` in the
+            folder for logs, None writes none. With ``format_only`` there is none either.
+        report_images: How many of the best and of the worst images it shows.
 
     Returns:
         The metrics by name.
@@ -60,10 +65,14 @@ def evaluate(
     cfg = load_config(config, cfg_options, work_dir)
     checkpoint = local_weights(checkpoint) or checkpoint
     _check_files(cfg, checkpoint, out)
+    if report_images < 0:
+        raise ConfigError(f'--report-images must not be negative, got {report_images}')
     prepare_run(cfg, launcher, trust_checkpoint)
     _set_up_test(cfg, eval, format_only, tta, out_dir)
     runner = _build(cfg, checkpoint, trust_checkpoint)
     _add_outputs(runner, out, show_dir, show_score_thr)
+    if report is not None and not format_only:
+        _add_report(runner, checkpoint, report, report_images, show_score_thr)
     metrics = dict(runner.test())
     print_table(metrics, f'{checkpoint} on {_data_name(cfg)}')
     return metrics
@@ -103,6 +112,31 @@ def _add_outputs(
         runner.test_evaluator.metrics.append(PredictionFile(out))
     if show_dir is not None:
         runner.register_hook(DrawPredictions(Path(show_dir).absolute(), score_thr))
+
+
+def _add_report(
+    runner: Any, checkpoint: str | Path, path: str | Path, count: int, score_thr: float
+) -> None:
+    from isda_suite.compat.warning_filters import quiet_imports
+
+    with quiet_imports():
+        from isda_suite.apis.report import ReportHook, ReportSettings
+
+    cfg = runner.cfg
+    file = Path(cfg.work_dir) / 'report.html' if path == 'auto' else Path(path)
+    metrics = cfg.test_evaluator
+    metrics = metrics if isinstance(metrics, list | tuple) else [metrics]
+    ignored = [metric['ignore_index'] for metric in metrics if 'ignore_index' in metric]
+    settings = ReportSettings(
+        file.absolute(),
+        str(cfg.filename or 'run'),
+        cfg.pretty_text,
+        str(checkpoint),
+        num_shown=count,
+        score_thr=score_thr,
+        ignore_index=ignored[0] if ignored else 255,
+    )
+    runner.register_hook(ReportHook(settings))
 
 
 def _set_up_test(

@@ -12,6 +12,7 @@ from isda_suite.compat.gloo import LAUNCHERS
 from isda_suite.compat.mmcv_switch import switch_mmcv_patch
 from isda_suite.engine.config_checks import check_keys
 from isda_suite.engine.config_file import apply_options, read_config
+from isda_suite.engine.dashboards import require_dashboards
 from isda_suite.engine.errors import ConfigError
 from isda_suite.engine.exit_codes import FAILED, error_message, exit_code
 from isda_suite.engine.type_checks import explain_build_error
@@ -80,8 +81,8 @@ def prepare_run(cfg: Any, launcher: str = 'none', trust_checkpoint: bool = False
         trust_checkpoint: Let checkpoints run code.
 
     Raises:
-        ConfigError: if the launcher is unknown or did not start this process, or ``patch_mmcv`` is
-            no truth value.
+        ConfigError: if the launcher is unknown or did not start this process, ``patch_mmcv`` is no
+            truth value, or a dashboard is not installed.
     """
     import torch
 
@@ -92,6 +93,7 @@ def prepare_run(cfg: Any, launcher: str = 'none', trust_checkpoint: bool = False
     if launcher not in LAUNCHERS:
         raise ConfigError(f'launcher must be one of {", ".join(LAUNCHERS)}, got {launcher!r}')
     _require_launcher(launcher)
+    require_dashboards(cfg)
     filter_known_warnings()
     choose_operators(cfg)
     install_safe_loading(trust_checkpoint)

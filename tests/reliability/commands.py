@@ -18,6 +18,7 @@ CHECKPOINT_READERS = {
     'responses': ['responses', 'toy.py', '--checkpoint', 'FILE', '--out-dir', 'out'],
     'segment': ['segment', 'toy_segmentor.py', 'FILE', 'data/val', '--out-dir', 'out'],
     'publish': ['publish', 'FILE', 'out/toy'],
+    'attention': ['attention', 'toy.py', 'FILE', 'data/val', '--out-dir', 'out'],
     'convert': ['convert', 'FILE', 'out/ours.pth', '--method', 'isda'],
 }
 CONFIG_READERS = {
@@ -32,6 +33,8 @@ CONFIG_READERS = {
     'check-data': ['check-data', 'FILE'],
     'browse': ['browse', 'FILE'],
     'fit': ['fit', 'FILE'],
+    'attention': ['attention', 'FILE', 'toy.pth', 'data/val', '--out-dir', 'out'],
+    'count': ['count', 'FILE', '--out', 'out/counts.json'],
     'print-config': ['print-config', 'FILE'],
     'convert': ['convert', 'detr.pth', 'out/ours.pth', '--method', 'isda', '--config', 'FILE'],
 }
@@ -50,12 +53,17 @@ OPTION_READERS = {
     'predict-video': ['predict-video', 'toy.py', 'toy.pth', 'data/val', '--out', 'out'],
     'watch': ['watch', 'data/val', 'toy.py', 'toy.pth'],
     'segment': ['segment', 'toy.py', 'toy.pth', 'data/val'],
+    'attention': ['attention', 'toy.py', 'toy.pth', 'data/val'],
+    'count': ['count', 'toy.py'],
     'print-config': ['print-config', 'toy.py'],
     'sample-demo': ['sample-demo'],
 }
 RESULTS_READERS = {
     'results': ['eval-video', 'FILE', 'tracks.json'],
     'annotations': ['eval-video', 'results.json', 'FILE'],
+    'analysed results': ['analyze', 'FILE', 'tracks.json', '--out', 'out/errors.html'],
+    'analysed annotations': ['analyze', 'results.json', 'FILE', '--out', 'out/errors.html'],
+    'logs': ['plot', 'FILE', '--out', 'out/logs.png'],
 }
 # SRC stands for a download in the command's own layout, `lists` for a folder of lists of names.
 DOWNLOAD_READERS = {

@@ -94,3 +94,34 @@ def test_help_is_quick_and_complete(tool, monkeypatch, capsys):
         runpy.run_path(str(TOOLS / tool), run_name='__main__')
     assert ended.value.code == 0
     assert 'usage:' in capsys.readouterr().out
+
+
+def _semantic_config(folder, dataset):
+    from tests.data.deepglobe_fake.make import make
+    from tests.engine import toy_segmentor
+
+    make(folder / 'data')
+    return toy_segmentor.write_config(folder, folder / 'data', dataset)
+
+
+_WITHOUT_LABELS = """
+bare = dict(
+    **data, test_mode=True, pipeline=[dict(type='LoadImageFromFile'), dict(type='PackSegInputs')],
+    data_prefix=dict(img_path='img_dir/val', seg_map_path='rgb2id/val'))
+val_dataloader['dataset'] = dict(type='ConcatDataset', datasets=[bare, bare])
+"""
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+def test_class_maps_can_be_browsed_also_of_joined_data_without_labels(
+    tmp_path, monkeypatch, capsys, split
+):
+    import cv2
+
+    config = _semantic_config(tmp_path, _WITHOUT_LABELS)
+    words = ('--split', split, '--num', 2, '--output-dir', tmp_path / 'out')
+    _main('browse_dataset.py', monkeypatch, config, *words)
+    assert '2 samples drawn' in capsys.readouterr().out
+    first = sorted((tmp_path / 'out').glob('0000_*.jpg'))
+    picture = cv2.imread(str(first[0]))
+    assert picture.shape[0] > 384 and picture.std() > 10  # with a caption and a legend

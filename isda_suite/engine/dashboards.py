@@ -1,0 +1,42 @@
+"""Dashboards that a configuration sends its numbers to: what each needs to be installed."""
+
+import importlib.util
+from typing import Any
+
+from isda_suite.engine.errors import ConfigError
+
+#: mmengine's class -> the package it imports when it writes for the first time.
+DASHBOARDS = {
+    'TensorboardVisBackend': 'tensorboard',
+    'MLflowVisBackend': 'mlflow',
+    'WandbVisBackend': 'wandb',
+    'ClearMLVisBackend': 'clearml',
+    'AimVisBackend': 'aim',
+    'NeptuneVisBackend': 'neptune',
+    'DVCLiveVisBackend': 'dvclive',
+}
+
+
+def require_dashboards(cfg: Any) -> None:
+    """Refuse a dashboard whose package is not installed, before anything else has started.
+
+    mmengine would say so when the first value is written.
+
+    Args:
+        cfg: A configuration; without a visualizer there are no dashboards.
+
+    Raises:
+        ConfigError: naming what to install.
+    """
+    backends = (cfg.get('visualizer') or {}).get('vis_backends') or []
+    for place, backend in enumerate(backends):
+        kind = backend.get('type')
+        name = (kind if isinstance(kind, str) else getattr(kind, '__name__', '')).split('.')[-1]
+        if name not in DASHBOARDS:
+            continue
+        package = DASHBOARDS[name]
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(
+                f'visualizer.vis_backends[{place}] is {name}, which needs the package {package}: '
+                f'pip install {package}, or take this entry out of vis_backends'
+            )
