@@ -23,8 +23,9 @@ MAY_IMPORT = {
     'methods': ROOMS,
     'compat': {'ops'},
     'engine': {'checkpoint', 'datasets.checks', 'datasets.errors', 'compat'},
-    'apis': BELOW_THE_TOP,
-    'cli': BELOW_THE_TOP,
+    'export': {'ops', 'layers', 'checkpoint', 'engine'},
+    'apis': {*BELOW_THE_TOP, 'export'},
+    'cli': {*BELOW_THE_TOP, 'export'},
     '__main__': {'cli'},
     '__init__': {'compat'},  # the import hook; public names are loaded by text, on demand
     'registry': set(),

@@ -17,6 +17,7 @@ CHECKPOINT_READERS = {
     'predict-video': ['predict-video', 'toy.py', 'FILE', 'data/val', '--out', 'out'],
     'segment': ['segment', 'toy_segmentor.py', 'FILE', 'data/val', '--out-dir', 'out'],
     'publish': ['publish', 'FILE', 'out/toy'],
+    'export': ['export', 'toy.py', 'FILE', '--size', '32', '32'],
     'convert': ['convert', 'FILE', 'out/ours.pth', '--method', 'isda'],
 }
 CONFIG_READERS = {
@@ -27,6 +28,7 @@ CONFIG_READERS = {
     'predict-video': ['predict-video', 'FILE', 'toy.pth', 'data/val', '--out', 'out'],
     'watch': ['watch', 'data/val', 'FILE', 'toy.pth'],
     'segment': ['segment', 'FILE', 'toy.pth', 'data/val', '--out-dir', 'out'],
+    'export': ['export', 'FILE', 'toy.pth', '--size', '32', '32'],
     'check-data': ['check-data', 'FILE'],
     'browse': ['browse', 'FILE'],
     'print-config': ['print-config', 'FILE'],
@@ -45,6 +47,7 @@ OPTION_READERS = {
     'predict-video': ['predict-video', 'toy.py', 'toy.pth', 'data/val', '--out', 'out'],
     'watch': ['watch', 'data/val', 'toy.py', 'toy.pth'],
     'segment': ['segment', 'toy.py', 'toy.pth', 'data/val'],
+    'export': ['export', 'toy.py', 'toy.pth', '--size', '32', '32'],
     'print-config': ['print-config', 'toy.py'],
     'demo': ['demo'],
 }

@@ -1,9 +1,18 @@
 """IDIP: instance segmentation as diffusion of boxes (doi 10.3233/FAIA230485)."""
 
 from .detector import IDIP
+from .export import IDIPExport
 from .head import IDIPHead
 from .loss import IDIPLoss, MaskDiceLoss
 from .mask_head import IDIPMaskHead
 from .matching import IDIPAssigner
 
-__all__ = ['IDIP', 'IDIPAssigner', 'IDIPHead', 'IDIPLoss', 'IDIPMaskHead', 'MaskDiceLoss']
+__all__ = [
+    'IDIP',
+    'IDIPAssigner',
+    'IDIPExport',
+    'IDIPHead',
+    'IDIPLoss',
+    'IDIPMaskHead',
+    'MaskDiceLoss',
+]

@@ -1,7 +1,8 @@
 """SOLQ: segmenting objects by learning queries (arXiv:2106.02351)."""
 
 from .detector import SOLQ
+from .export import SOLQExport
 from .head import SOLQHead
 from .mask_code import DCTMaskCoder
 
-__all__ = ['SOLQ', 'DCTMaskCoder', 'SOLQHead']
+__all__ = ['SOLQ', 'DCTMaskCoder', 'SOLQExport', 'SOLQHead']
