@@ -65,8 +65,8 @@ def main() -> None:
         args.dynamic,
         not args.no_check,
         args.batch_size,
-        args.opset,
-        not args.no_optimize,
+        optimize=not args.no_optimize,
+        opset_version=args.opset,
     )
     for size, differences in done.differences.items():
         listed = ', '.join(f'{one.name} {one.largest:.1e}' for one in differences)

@@ -21,7 +21,7 @@ def describe(
     form: Any,
     inputs: Mapping[str, Any],
     shapes: Mapping[str, Sequence[int | str]],
-    config: Any,
+    model: Any,
 ) -> dict[str, Any]:
     """Describe an exported model.
 
@@ -29,14 +29,16 @@ def describe(
         form: The exported form.
         inputs: Example inputs by name.
         shapes: Shape of every input; free sides are names.
-        config: The model's configuration, or ``None``.
+        model: The model, which may be a wrapper around that of the form, with ``cfg`` and
+            ``dataset_meta`` if it has them.
 
     Returns:
         Plain values, for :func:`json.dumps`.
     """
     import torch
 
-    meta = getattr(form.model, 'dataset_meta', None) or {}
+    config = getattr(model, 'cfg', None)
+    meta = getattr(model, 'dataset_meta', None) or {}
     return {
         'format': FORMAT,
         'isda_suite': __version__,

@@ -1,5 +1,6 @@
 """Write a model as ONNX or as a program of ``torch.export``, and check what was written."""
 
+import importlib.util
 import io
 import json
 from collections.abc import Mapping
@@ -56,8 +57,7 @@ def export_model(
     dynamic: bool = False,
     check: bool = True,
     batch_size: int = 1,
-    opset: int | None = None,
-    optimize: bool = True,
+    **onnx_options: Any,
 ) -> Exported:
     """Export a model of the suite with its post-processing, normalisation included.
 
@@ -70,8 +70,8 @@ def export_model(
         check: Compare with PyTorch before the file gets its name: in onnxruntime or as a loaded
             program, at the given size and, with ``dynamic``, at another one.
         batch_size: Images of a batch.
-        opset: ONNX operator set; ``None`` takes what the model needs.
-        optimize: Fold constants of the ONNX graph; a graph that is not is written faster.
+        **onnx_options: Of ``torch.onnx.export``, such as ``opset_version`` or ``optimize=False``,
+            which does not fold constants and is faster.
 
     Returns:
         What was written.
@@ -88,12 +88,14 @@ def export_model(
         raise ConfigError(
             f'{target.name}: the name of an export to {format!r} ends with {FORMATS[format]}'
         )
+    if format == 'onnx':
+        require_onnx(check)
     form = find_export_form(model, batch_size).eval()
     require_size(form, input_size, dynamic)
     with torch.no_grad():
         program, shapes = trace(form, input_size, dynamic)
         inputs = form.example_inputs(input_size)
-        description = describe(form, inputs, shapes, getattr(model, 'cfg', None))
+        description = describe(form, inputs, shapes, model)
         done = Exported(target, description)
         sizes = [input_size]
         if dynamic:
@@ -101,9 +103,24 @@ def export_model(
         if format == 'torch':
             _write_program(program, done, sizes if check else [], form)
         else:
-            options = {'opset_version': opset, 'optimize': optimize}
-            _write_onnx(program, done, sizes if check else [], form, options)
+            _write_onnx(program, done, sizes if check else [], form, onnx_options)
     return done
+
+
+def require_onnx(run: bool) -> None:
+    """Refuse to begin without the packages that the end needs.
+
+    Args:
+        run: Whether the file is to be run too.
+
+    Raises:
+        ConfigError: naming the first that is missing.
+    """
+    for name in ('onnx', 'onnxscript', *(['onnxruntime'] if run else [])):
+        if importlib.util.find_spec(name) is None:
+            raise ConfigError(
+                f"{name}: needed for ONNX, not installed; run `pip install 'isda_suite[onnx]'`"
+            )
 
 
 def require_size(form: ExportForm, size_hw: tuple[int, int], dynamic: bool) -> None:
@@ -189,7 +206,6 @@ def _write_onnx(
     form: ExportForm,
     options: dict[str, Any],
 ) -> None:
-    options = {name: value for name, value in options.items() if value is not None}
     written = export_onnx(
         program, joint_levels=True, verbose=False, output_names=list(form.outputs), **options
     )
