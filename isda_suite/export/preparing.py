@@ -54,7 +54,8 @@ def padded_size(size_hw: Size, description: Mapping[str, Any]) -> Size:
     if 'sizes' not in description['inputs']:
         return size_hw
     step = max(description['pad_divisor'], description['side_multiple'])
-    return tuple(-(-side // step) * step for side in size_hw)  # type: ignore[return-value]
+    height, width = (-(-side // step) * step for side in size_hw)
+    return height, width
 
 
 def resized(image: Array, size_hw: Size, resize: Mapping[str, Any]) -> Array:
