@@ -62,6 +62,14 @@ class IDIPExport(ExportForm):
                 "test_cfg.sampling_type='DDIM' and fewer sampling_steps"
             )
         self.num_proposals = self.options.num_proposals or model.num_proposals
+        times = model.schedule.sampling_times(self.options.sampling_steps)
+        # Numbers now: a graph cannot hold what decides about its steps.
+        self.steps = [
+            (now, mixture(model.schedule, now, following, self.options.deterministic))
+            if following >= 0
+            else (now, None)
+            for now, following in times
+        ]
 
     def example_inputs(self, size_hw: tuple[int, int], seed: int = 0) -> dict[str, Tensor]:
         """Make images, sizes and noise (B, steps, N, 4)."""
@@ -87,12 +95,10 @@ class IDIPExport(ExportForm):
         feats = model.extract_feat(self.image_input(images, sizes))
         sides = sizes.flip(1).repeat(1, 2).float()[:, None]
         signal = noise[:, 0]
-        steps = schedule.sampling_times(self.options.sampling_steps)
-        for step, (now, following) in enumerate(steps, 1):
+        for step, (now, mix) in enumerate(self.steps, 1):
             times = torch.full((self.batch_size,), now, device=images.device)
             last = model.roi_head(feats, schedule.to_boxes(signal) * sides, times)[-1]
-            if following >= 0:
-                mix = mixture(schedule, now, following, self.options.deterministic)
+            if mix is not None:
                 signal = self._step_back(signal, last, sides, noise[:, step], mix)
         chosen = [
             self._select(*one) for one in zip(last.logits, last.boxes, sides[:, 0], strict=True)
