@@ -36,6 +36,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     'count': ('tools/analysis/count_flops.py', 'count parameters and multiply-adds'),
     'convert': ('tools/convert_checkpoint.py', 'convert a checkpoint of other code'),
     'publish': ('tools/publish_checkpoint.py', 'make files of trained weights to give away'),
+    'export': ('tools/export_model.py', 'write a model as ONNX or torch.export, and check it'),
     'fps': ('tools/fps_test.py', 'measure speed and memory'),
     'print-config': ('tools/print_config.py', 'show a configuration with its bases merged'),
     'download': ('tools/misc/download_dataset.py', 'download a data set'),

@@ -23,8 +23,9 @@ MAY_IMPORT = {
     'methods': ROOMS,
     'compat': {'ops'},
     'engine': {'checkpoint', 'datasets.checks', 'datasets.errors', 'compat'},
-    'apis': BELOW_THE_TOP,
-    'cli': BELOW_THE_TOP,
+    'export': {'ops', 'layers', 'checkpoint', 'engine'},
+    'apis': {*BELOW_THE_TOP, 'export'},
+    'cli': {*BELOW_THE_TOP, 'export'},
     '__main__': {'cli'},
     # The import hook; public names are loaded by text, on demand, and are imported for type
     # checkers alone. That it stays so, test_package.py tests.

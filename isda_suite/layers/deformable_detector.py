@@ -1,6 +1,7 @@
 """mmdet's Deformable DETR on the attention operator of isda_suite, as a base of detectors."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from .deformable_transformer import (
     DeformableTransformerEncoder,
     init_deformable_attention,
 )
+from .padding import BatchSizes, padding_at
 
 
 class DeformableDetector(DeformableDETR):
@@ -46,6 +48,49 @@ class DeformableDetector(DeformableDETR):
         """Initialise everything before a checkpoint is loaded."""
         super().init_weights()
         init_deformable_attention(self)
+
+    def pre_transformer(
+        self,
+        mlvl_feats: Sequence[Tensor],
+        batch_data_samples: BatchSizes | Sequence[DetDataSample] | None = None,
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Make the inputs of encoder and decoder.
+
+        As mmdet's, to the bit, but sizes of maps stay numbers: a table of them would have to be
+        read again, which breaks the graph of a compiler and makes the GPU wait.
+
+        Args:
+            mlvl_feats: L maps (B, C, h, w), finest first.
+            batch_data_samples: B samples with ``batch_input_shape`` and ``img_shape`` in their
+                metainfo, or the sizes themselves.
+
+        Returns:
+            Arguments of ``forward_encoder``, and those of ``forward_decoder`` that do not come
+            from the encoder.
+        """
+        sizes = batch_data_samples
+        if not isinstance(sizes, BatchSizes):
+            sizes = BatchSizes.of(batch_data_samples, mlvl_feats[0].device)
+        feats, positions, masks, ratios = [], [], [], []
+        for feat, level_embed in zip(mlvl_feats, self.level_embed, strict=True):
+            mask = None if sizes.padded is None else padding_at(feat, *sizes)
+            position = self.positional_encoding(mask, feat)
+            feats.append(feat.flatten(2).mT)
+            positions.append(position.flatten(2).mT + level_embed.view(1, 1, -1))
+            if mask is None:
+                ratios.append(feat.new_ones(len(feat), 2))
+            else:
+                masks.append(mask.flatten(1))
+                ratios.append(self.get_valid_ratio(mask))
+        mask = torch.cat(masks, 1) if masks else None
+        shared = dict(
+            spatial_shapes=[(feat.shape[2], feat.shape[3]) for feat in mlvl_feats],
+            level_start_index=None,
+            valid_ratios=torch.stack(ratios, 1),
+        )
+        encoder_inputs = dict(feat=torch.cat(feats, 1), feat_mask=mask, **shared)
+        encoder_inputs['feat_pos'] = torch.cat(positions, 1)
+        return encoder_inputs, dict(memory_mask=mask, **shared)
 
 
 def unpadded_samples(finest: Tensor, stride: int) -> list[DetDataSample]:

@@ -4,6 +4,9 @@ mmdet's layers name mmcv's attention class in their code; these subclasses only 
 place. Parameter names, initialisation and numbers stay those of mmdet.
 """
 
+from collections.abc import Sequence
+
+import torch
 from mmdet.models.layers import (
     DeformableDetrTransformerDecoder,
     DeformableDetrTransformerDecoderLayer,
@@ -11,7 +14,7 @@ from mmdet.models.layers import (
     DeformableDetrTransformerEncoderLayer,
 )
 from mmengine.model import ModuleList
-from torch import nn
+from torch import Tensor, nn
 
 from isda_suite.ops import MultiScaleDeformableAttention
 
@@ -52,6 +55,36 @@ class DeformableTransformerEncoder(DeformableDetrTransformerEncoder):
             [DeformableTransformerEncoderLayer(**self.layer_cfg) for _ in range(self.num_layers)]
         )
         self.embed_dims = self.layers[0].embed_dims
+
+    @staticmethod
+    def get_encoder_reference_points(
+        spatial_shapes: Sequence[Sequence[int]],
+        valid_ratios: Tensor,
+        device: torch.device | str,
+    ) -> Tensor:
+        """Compute where the cells of all levels look in every level.
+
+        As mmdet's, to the bit, for sizes that are numbers or the symbols of a compiler.
+
+        Args:
+            spatial_shapes: L times (h, w).
+            valid_ratios: (B, L, 2) as (x, y), unpadded shares.
+            device: Where to.
+
+        Returns:
+            (B, cells of all levels, L, 2) as (x, y), 0..1 across a level with its padding.
+        """
+        points = []
+        for level, (height, width) in enumerate(spatial_shapes):
+            y = torch.arange(height, dtype=torch.float32, device=device) + 0.5
+            x = torch.arange(width, dtype=torch.float32, device=device) + 0.5
+            y = y[:, None].expand(height, width).reshape(1, -1)
+            x = x[None].expand(height, width).reshape(1, -1)
+            sides = valid_ratios[:, None, level]
+            points.append(
+                torch.stack((x / (sides[..., 0] * width), y / (sides[..., 1] * height)), -1)
+            )
+        return torch.cat(points, 1)[:, :, None] * valid_ratios[:, None]
 
 
 class DeformableTransformerDecoder(DeformableDetrTransformerDecoder):

@@ -7,6 +7,7 @@ releases. Deformable convolution is the standard node ``DeformConv``, or decompo
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ def export_onnx(
     program: torch.export.ExportedProgram,
     plugin: bool = False,
     composite: bool = False,
+    joint_levels: bool = False,
     **options: Any,
 ) -> Any:
     """Translate a program that contains our operators to ONNX.
@@ -35,6 +37,8 @@ def export_onnx(
             operators; softmax and locations of the fused one are standard operators then.
         composite: Write ``deform_conv2d`` as gathers and arithmetic, for runtimes without
             ``DeformConv`` and for operator sets before 19.
+        joint_levels: Sample all levels side by side also where their sizes are a list: a smaller
+            graph that is written faster, free sizes stay free, more memory at a time.
         **options: Passed to ``torch.onnx.export``.
 
     Returns:
@@ -58,6 +62,8 @@ def export_onnx(
         oldest = '.'.join(map(str, needed))
         raise RuntimeError(f'torch: expected {oldest} or newer, got {torch.__version__}')
     table = decomposition_table()
+    if joint_levels:
+        table.update(_joint_table(table))
     if plugin:
         table.update(_plugin_table())
     if node:
@@ -71,6 +77,18 @@ def export_onnx(
                 f'composite=True, got {opset}'
             )
     return torch.onnx.export(program.run_decompositions(table), dynamo=True, **options)
+
+
+def _joint_table(table: dict[Any, Callable[..., Any]]) -> dict[Any, Callable[..., Any]]:
+    """Replace the entries for lists of sizes by those for tables."""
+
+    def with_tables(
+        sample: Callable[..., Any], value: Tensor, spatial_shapes: Sequence[int], *operands: Tensor
+    ) -> Any:
+        return sample(value, *_tables(value, spatial_shapes), *operands)
+
+    operators = (torch.ops.isda_suite.ms_deform_attn, torch.ops.isda_suite.ms_deform_attn_fused)
+    return {one.list: partial(with_tables, table[one.default]) for one in operators}
 
 
 def _plugin_table() -> dict[Any, Callable[..., Any]]:

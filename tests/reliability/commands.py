@@ -19,6 +19,7 @@ CHECKPOINT_READERS = {
     'segment': ['segment', 'toy_segmentor.py', 'FILE', 'data/val', '--out-dir', 'out'],
     'publish': ['publish', 'FILE', 'out/toy'],
     'attention': ['attention', 'toy.py', 'FILE', 'data/val', '--out-dir', 'out'],
+    'export': ['export', 'toy.py', 'FILE', '--size', '32', '32'],
     'convert': ['convert', 'FILE', 'out/ours.pth', '--method', 'isda'],
 }
 CONFIG_READERS = {
@@ -30,6 +31,7 @@ CONFIG_READERS = {
     'watch': ['watch', 'data/val', 'FILE', 'toy.pth'],
     'responses': ['responses', 'FILE', '--checkpoint', 'toy.pth', '--out-dir', 'out'],
     'segment': ['segment', 'FILE', 'toy.pth', 'data/val', '--out-dir', 'out'],
+    'export': ['export', 'FILE', 'toy.pth', '--size', '32', '32'],
     'check-data': ['check-data', 'FILE'],
     'browse': ['browse', 'FILE'],
     'fit': ['fit', 'FILE'],
@@ -55,6 +57,7 @@ OPTION_READERS = {
     'segment': ['segment', 'toy.py', 'toy.pth', 'data/val'],
     'attention': ['attention', 'toy.py', 'toy.pth', 'data/val'],
     'count': ['count', 'toy.py'],
+    'export': ['export', 'toy.py', 'toy.pth', '--size', '32', '32'],
     'print-config': ['print-config', 'toy.py'],
     'sample-demo': ['sample-demo'],
 }

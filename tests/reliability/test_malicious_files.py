@@ -135,9 +135,9 @@ def test_text_of_a_config_in_a_checkpoint_is_not_run(call, tmp_path, trace, detr
     content['meta'].update(cfg=program(trace), config=program(trace))
     content['message_hub']['runtime_info']['cfg'] = program(trace)
     torch.save(content, tmp_path / 'text.pth')
-    # The toy takes images, and has neither queries nor attention, which is said after its weights
-    # were read.
-    expected = 2 if reader in ('predict-video', 'responses', 'attention') else 0
+    # The toy takes images, and has neither queries, attention nor a form for export, which is said
+    # after its weights were read.
+    expected = 2 if reader in ('predict-video', 'responses', 'attention', 'export') else 0
     assert call(CHECKPOINT_READERS[reader], tmp_path / 'text.pth')[0] == expected
     Config.fromstring(program(trace), '.py')
     assert trace.exists(), 'the probe is alive'

@@ -13,8 +13,9 @@ from tests.reliability.commands import CHECKPOINT_READERS
 SUFFIXES = ('.pth', '.safetensors')
 READERS = {name: CHECKPOINT_READERS[name] for name in CHECKPOINT_READERS if name != 'convert'}
 # `segment` takes a segmentor, `predict-video` a model of clips, `attention` one with deformable
-# attention; these weights are of a model for instances in images that has none.
-OF_OTHERS = ('segment', 'predict-video', 'attention')
+# attention, `responses` one with queries, `export` one that has a form for it; these weights are of
+# a toy for instances in images.
+OF_OTHERS = ('segment', 'predict-video', 'attention', 'responses', 'export')
 OF_THIS_MODEL = [name for name in READERS if name not in OF_OTHERS]
 
 

@@ -52,6 +52,12 @@ class VideoTracks:
         self._video: Any = None
         self._linker: ClipLinker | None = None
 
+    @property
+    def mask_thr(self) -> float:
+        """Threshold of the masks."""
+        default = inspect.signature(clip_tracks).parameters['mask_thr'].default
+        return float(self._decoding.get('mask_thr', default))
+
     def push(
         self,
         sample: TrackDataSample,

@@ -1,6 +1,7 @@
 """IDIP: instance segmentation as diffusion of boxes (doi 10.3233/FAIA230485)."""
 
 from .detector import IDIP
+from .export import IDIPExport
 from .head import IDIPHead
 from .loss import IDIPLoss, MaskDiceLoss
 from .mask_head import IDIPMaskHead
@@ -11,6 +12,7 @@ __all__ = [
     'IDIP',
     'IDIPAdapter',
     'IDIPAssigner',
+    'IDIPExport',
     'IDIPHead',
     'IDIPLoss',
     'IDIPMaskHead',

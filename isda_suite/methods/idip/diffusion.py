@@ -186,7 +186,7 @@ def sample_boxes(
         yield SamplingStep(now, signal, boxes_in, logits, boxes, features, kept)
         if following < 0:
             return
-        mix = _mixture(schedule, now, following, deterministic)
+        mix = mixture(schedule, now, following, deterministic)
         signal = torch.stack(
             [
                 _step_back(*image, schedule, mix)
@@ -196,7 +196,7 @@ def sample_boxes(
 
 
 @dataclass
-class _Mixture:
+class Mixture:
     """Factors of a step: x_now = root * x_0 + rest * eps; x_next = start, direction, random."""
 
     root: float
@@ -206,13 +206,21 @@ class _Mixture:
     random: float
 
 
-def _mixture(schedule: DiffusionSchedule, now: int, following: int, still: bool) -> _Mixture:
+def mixture(schedule: DiffusionSchedule, now: int, following: int, still: bool) -> Mixture:
+    """Compute the factors of a step.
+
+    Args:
+        schedule: The schedule.
+        now: Time of the step.
+        following: Time of the next one, at least 0.
+        still: Whether no noise is added.
+    """
     a_now, a_next = (float(schedule.alphas_cumprod[t]) for t in (now, following))
     sigma = 0.0
     if not still:
         sigma = math.sqrt(1 - a_now / a_next) * math.sqrt((1 - a_next) / (1 - a_now))
     direction = math.sqrt(1 - a_next - sigma**2)
-    return _Mixture(math.sqrt(a_now), math.sqrt(1 - a_now), math.sqrt(a_next), direction, sigma)
+    return Mixture(math.sqrt(a_now), math.sqrt(1 - a_now), math.sqrt(a_next), direction, sigma)
 
 
 def _step_back(
@@ -222,7 +230,7 @@ def _step_back(
     size_hw: tuple[int, int],
     noise: ImageNoise,
     schedule: DiffusionSchedule,
-    mix: _Mixture,
+    mix: Mixture,
 ) -> Tensor:
     """Compute the signal boxes (N, 4) of an image at the next time, renewed ones at the end."""
     start = bbox_xyxy_to_cxcywh(boxes.float() / _sides(boxes, size_hw)).clamp(0, 1)

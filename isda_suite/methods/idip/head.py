@@ -231,7 +231,31 @@ def extract_rois(extractor: nn.Module, feats: Maps, rois: Tensor) -> Tensor:
     """
     rois = rois.nan_to_num(0, 0, 0)
     with torch.autocast(device_type=rois.device.type, enabled=False):
+        if torch.compiler.is_compiling():
+            return _from_every_level(extractor, feats, rois)
         regions: Tensor = extractor(feats, rois)
+    return regions
+
+
+def _from_every_level(extractor: Any, feats: Maps, rois: Tensor) -> Tensor:
+    """Take all regions from every level and choose: no length depends on where boxes lie.
+
+    The same numbers as mmdet's extractor, for graphs; it costs the regions of the other levels.
+    """
+    levels = extractor.map_roi_levels(rois, len(feats))[:, None, None, None]
+    regions: Tensor | None = None
+    for number, (layer, feat) in enumerate(zip(extractor.roi_layers, feats, strict=True)):
+        found = torch.ops.torchvision.roi_align(
+            feat,
+            rois,
+            layer.spatial_scale,
+            *layer.output_size,
+            layer.sampling_ratio,
+            layer.aligned,
+        )
+        regions = found if regions is None else torch.where(levels == number, found, regions)
+    if regions is None:
+        raise RuntimeError('a pyramid without levels')
     return regions
 
 

@@ -1,5 +1,6 @@
 """ISDNet: a shallow network at full size beside a deep one at a quarter of it (CVPR 2022)."""
 
+from .export import ISDNetExport
 from .head import RefineHead
 from .loss import ReconstructionLoss, StructureDistillationLoss
 from .segmentor import ISDNet
@@ -8,6 +9,7 @@ from .test_time_augmentation import ISDNetTTA
 
 __all__ = [
     'ISDNet',
+    'ISDNetExport',
     'ISDNetTTA',
     'ReconstructionLoss',
     'RefineHead',

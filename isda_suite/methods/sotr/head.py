@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from isda_suite.layers.dynamic_masks import decode_mask_logits
 from isda_suite.layers.errors import ModelConfigError
-from isda_suite.layers.mask_feature import MaskFeatureBranch
+from isda_suite.layers.mask_feature import MaskFeatureBranch, resize_outer_levels
 from isda_suite.layers.option_checks import require_one_of
 from isda_suite.registry import MODELS
 
@@ -106,6 +106,10 @@ class SOTRHead(SOLOV2Head):
         transformed = self.transformer(feats[last])
         inputs = (*feats[:last], transformed)
         return self.mask_feature_head(inputs), transformed
+
+    def resize_feats(self, x: Sequence[Tensor]) -> list[Tensor]:
+        """Halve the first map and bring the last one to the size of the one before."""
+        return resize_outer_levels(x)
 
     def forward(self, feats: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], Tensor]:
         """Predict kernels, classes and mask feature.

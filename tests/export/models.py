@@ -1,0 +1,113 @@
+"""The models that tests export: one row a method. A method adds itself with one more."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from isda_suite.apis.model import load_model
+from isda_suite.engine.config_file import read_config
+
+
+@dataclass
+class Row:
+    """A method whose export is tested.
+
+    Attributes:
+        config: A small configuration of it.
+        options: What makes it smaller still, by dotted name.
+        classifiers: Names of the layers that predict classes; they get random weights that find
+            something.
+        free: Whether height and width can stay free.
+        quick: Whether its export is quick enough for the default run.
+    """
+
+    config: str
+    options: dict[str, Any] = field(default_factory=dict)
+    classifiers: tuple[str, ...] = ()
+    free: bool = True
+    quick: bool = True
+
+
+METHODS = {
+    'isda': Row(
+        'isda_sample',
+        {'num_queries': 12, 'decoder.num_layers': 1, 'test_cfg.max_per_img': 9},
+        ('bbox_head.cls_branches.0',),
+    ),
+    'defvistr': Row(
+        'defvistr_sample',
+        {
+            'num_frames': 3,
+            'num_queries': 3,
+            'num_instances': 2,
+            'transformer.encoder_layers': 1,
+            'transformer.decoder_layers': 1,
+        },
+        ('head.cls_branch',),
+        quick=False,
+    ),
+    'idip': Row(
+        'idip_sample',
+        {'num_proposals': 14, 'roi_head.num_stages': 1, 'test_cfg.sampling_steps': 2},
+        ('roi_head.box_head.fc_cls', 'roi_head.mask_head.logits'),
+        quick=False,
+    ),
+    'isdnet': Row('isdnet_r18_sample'),
+    'iuq': Row(
+        'iuq_solov2-r18_sample',
+        {
+            'detector.mask_head.num_grids': [6, 5, 4, 3, 2],
+            'detector.mask_head.stacked_convs': 1,
+            'detector.test_cfg.nms_pre': 400,
+        },
+        ('mask_head.conv_cls',),
+    ),
+    'sotr': Row(
+        'sotr_sample',
+        {
+            'mask_head.num_grids': [6, 5, 4, 3, 2],
+            'mask_head.transformer.depth': 1,
+            'test_cfg.nms_pre': 400,
+        },
+        ('mask_head.cls_branch',),
+        quick=False,
+    ),
+    'solq': Row(
+        'solq_sample',
+        {
+            'num_queries': 12,
+            'decoder.num_layers': 1,
+            'test_cfg.max_per_img': 9,
+            '+data_preprocessor.pad_size_divisor': 32,
+        },
+        ('bbox_head.cls_branches.0',),
+        quick=False,
+    ),
+}
+QUICK = [name for name, row in METHODS.items() if row.quick]
+
+
+def build(name: str) -> torch.nn.Module:
+    """Build the model of a row with random weights of a fixed seed."""
+    row = METHODS[name]
+    options = {}
+    for key, value in row.options.items():
+        new = '+' if key.startswith('+') else ''
+        options[f'{new}model.{key.removeprefix(new)}'] = value
+    cfg = read_config(row.config, options)
+    torch.manual_seed(1)
+    model = load_model(cfg, device='cpu')
+    generator = torch.Generator().manual_seed(2)
+    for layer in (model.get_submodule(one) for one in row.classifiers):
+        torch.nn.init.normal_(layer.weight, std=0.2, generator=generator)
+        torch.nn.init.normal_(layer.bias, std=0.5, generator=generator)
+    return model
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Draw a picture of coloured fields, (H, W, 3) uint8."""
+    generator = np.random.default_rng(seed)
+    rough = generator.integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    return np.kron(rough, np.ones((-(-height // 5), -(-width // 5), 1), np.uint8))[:height, :width]

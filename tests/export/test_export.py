@@ -1,0 +1,177 @@
+"""Exported models compute what the models compute; every method of `models.METHODS` is tested."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+from mmdet.structures import DetDataSample
+
+from isda_suite.export.compiling import graph_breaks
+from isda_suite.export.decoding import class_map_of, detections_of
+from isda_suite.export.exporting import export_model
+from isda_suite.export.runtime import OnnxModel
+from isda_suite.layers.export_form import find_export_form
+from isda_suite.methods.idip.randomness import NoiseRecorder, RecordedNoise
+
+from .models import METHODS, QUICK, build, picture
+
+MISSING = [n for n in ('onnx', 'onnxscript', 'onnxruntime') if importlib.util.find_spec(n) is None]
+needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f'not installed: {", ".join(MISSING)}')
+SIZE = (64, 96)
+IMAGE = (59, 90)  # the rest is padding
+_models = {}
+
+
+def model_of(name):
+    if name not in _models:
+        _models[name] = build(name)
+    return _models[name]
+
+
+def by_speed(*names):
+    """Give all methods as parameters; those that are not named are slow."""
+    return [pytest.param(name, marks=() if name in names else pytest.mark.slow) for name in METHODS]
+
+
+def predicted(model, image, noises=None):
+    """Let the model itself predict a picture (H, W, 3) BGR, at its own size."""
+    meta = dict(img_shape=image.shape[:2], ori_shape=image.shape[:2], img_id=1, scale_factor=(1, 1))
+    pixels = torch.from_numpy(image).permute(2, 0, 1)
+    data = dict(inputs=[pixels], data_samples=[DetDataSample(metainfo=meta)])
+    data = model.data_preprocessor(data, False)
+    extra = {} if noises is None else dict(noises=noises)
+    with torch.no_grad():
+        (sample,) = model.predict(data['inputs'], data['data_samples'], **extra)
+    return sample.pred_instances
+
+
+def through_the_form(form, image, **others):
+    """Run the form on a picture (H, W, 3) BGR that is padded to SIZE; outputs of the one image."""
+    images = np.zeros((1, 3, *SIZE), np.uint8)
+    images[0, :, : image.shape[0], : image.shape[1]] = image[..., ::-1].transpose(2, 0, 1)
+    sizes = torch.tensor([image.shape[:2]])
+    with torch.no_grad():
+        found = form(images=torch.from_numpy(images), sizes=sizes, **others)
+    return {name: value[0].numpy() for name, value in zip(form.outputs, found, strict=True)}
+
+
+def recorded_noise(model):
+    """Record the random numbers of a picture: for the model, and as the form's input."""
+    options = find_export_form(model).options
+    recorder = NoiseRecorder(model.image_noises([dict(img_id=1)])[0])
+    predicted(model, picture(*IMAGE), [recorder])
+    first, *rest = recorder.normals
+    steps = [torch.cat(rest[i : i + 2]) for i in range(0, len(rest), 2)]
+    assert len(steps) == options.sampling_steps - 1
+    return recorder.replay(), torch.stack([first, *steps])[None]
+
+
+def assert_same_instances(found, expected, mask_share=1e-3):
+    """Compare decoded results; the order of equal scores is free, so rows are sorted."""
+    assert len(found.scores) == len(expected.scores) > 1
+    np.testing.assert_allclose(found.scores, expected.scores.numpy(), atol=1e-5)
+    orders = [
+        np.lexsort((masks.reshape(len(masks), -1).sum(1), labels))
+        for masks, labels in (
+            (found.masks, found.labels),
+            (expected.masks.numpy(), expected.labels.numpy()),
+        )
+    ]
+    np.testing.assert_array_equal(found.labels[orders[0]], expected.labels.numpy()[orders[1]])
+    differing = found.masks[orders[0]] != expected.masks.numpy()[orders[1]]
+    assert differing.mean() <= mask_share
+    assert expected.masks.any()
+
+
+@pytest.mark.parametrize('name', ['isda', 'idip', 'iuq', 'sotr', 'solq'])
+def test_a_form_finds_what_the_model_finds_in_a_padded_picture(name):
+    """Form and numpy's decoding together are the model's prediction."""
+    model, image = model_of(name), picture(*IMAGE)
+    form = find_export_form(model).eval()
+    noises, others = None, {}
+    if name == 'idip':
+        noise, others['noise'] = recorded_noise(model)
+        noises = [noise]
+    outputs = through_the_form(form, image, **others)
+    found = detections_of(outputs, {**form.describe(), 'results': form.results}, IMAGE, IMAGE)
+    assert_same_instances(found, predicted(model, image, noises))
+
+
+def test_the_form_of_isdnet_gives_the_classes_of_the_model_also_for_a_resized_picture():
+    model, image = model_of('isdnet'), picture(*SIZE)
+    form = find_export_form(model).eval()
+    images = torch.from_numpy(image[..., ::-1].transpose(2, 0, 1).copy())[None]
+    with torch.no_grad():
+        logits, classes = (value[0].numpy() for value in form(images))
+        normalised = form.image_input(images)
+        expected = model.predict(normalised)[0].pred_sem_seg.data[0].numpy()
+    assert len(np.unique(expected)) > 1
+    assert (classes != expected).mean() < 1e-3
+    outputs = dict(logits=logits, class_map=classes)
+    assert class_map_of(outputs, SIZE, SIZE) is classes
+    from isda_suite.methods.isdnet.postprocess import class_map
+
+    enlarged = class_map(torch.from_numpy(logits), SIZE, (100, 130)).numpy()
+    assert (class_map_of(outputs, SIZE, (100, 130)) != enlarged).mean() < 2e-3
+
+
+def test_the_form_of_defvistr_gives_the_raw_outputs_of_the_model():
+    model = model_of('defvistr')
+    form = find_export_form(model).eval()
+    inputs = form.example_inputs(SIZE)
+    with torch.no_grad():
+        found = form(**inputs)
+        frames = form.image_input(inputs['images'][0])[None]
+        cls_logits, boxes, masks = model._forward(frames)
+    for one, expected in zip(found, (cls_logits[-1], boxes[-1], masks), strict=True):
+        torch.testing.assert_close(one, expected, rtol=1e-5, atol=1e-5)
+
+
+@needs_onnx
+@pytest.mark.parametrize('name', by_speed(*QUICK))
+def test_onnxruntime_computes_what_pytorch_computes(name, tmp_path):
+    """The check of the export itself; and its header is enough to run the file."""
+    model = model_of(name)
+    done = export_model(model, tmp_path / 'm.onnx', 'onnx', SIZE, optimize=False)
+    assert list(done.differences) == ['64x96']
+    assert all(one.equal for one in done.differences['64x96'])
+    runtime = OnnxModel(tmp_path / 'm.onnx')
+    assert runtime.classes == tuple(model.dataset_meta['classes'])
+    assert runtime.description['opset'] >= 18
+    if runtime.task == 'instance' and name != 'idip':
+        image = picture(*IMAGE)
+        assert_same_instances(runtime(image), predicted(model, image))
+    if name == 'idip':
+        noise, values = recorded_noise(model)
+        image = picture(*IMAGE)
+        assert_same_instances(runtime(image, values[0].numpy()), predicted(model, image, [noise]))
+
+
+@needs_onnx
+@pytest.mark.parametrize('name', by_speed('isdnet'))
+def test_free_height_and_width_stay_free(name, tmp_path):
+    if not METHODS[name].free:
+        pytest.skip(f'{name} is exported for one size')
+    done = export_model(model_of(name), tmp_path / 'm.onnx', 'onnx', SIZE, True, optimize=False)
+    assert len(done.differences) == 2
+    assert all(one.equal for found in done.differences.values() for one in found)
+
+
+@pytest.mark.parametrize('name', by_speed('isdnet'))
+def test_a_saved_program_computes_what_pytorch_computes(name, tmp_path):
+    done = export_model(model_of(name), tmp_path / 'm.pt2', 'torch', SIZE)
+    assert all(one.equal for one in done.differences['64x96'])
+    assert (tmp_path / 'm.json').is_file()
+
+
+@pytest.mark.parametrize('name', by_speed('isdnet', 'iuq'))
+def test_the_compiler_takes_a_form_as_one_graph(name):
+    assert graph_breaks(model_of(name), SIZE) == []
+
+
+def test_recorded_noise_is_what_the_model_drew():
+    """So that the comparison of IDIP is no comparison of two ways to draw."""
+    noise, values = recorded_noise(model_of('idip'))
+    assert isinstance(noise, RecordedNoise)
+    assert values.shape[1:] == tuple(find_export_form(model_of('idip')).describe()['noise_shape'])
