@@ -48,8 +48,8 @@ class IDIPMaskHead(BaseModule):
         batching: What training computes at once: ``'loop'``, the instances of one image and one
             stage (published); ``'grouped'``, all instances, but statistics of BatchNorm as in the
             loop (equal to rounding, faster); ``'joint'``, all instances, statistics over all.
-            Without statistics (GN, ``norm_eval``) it makes no difference: some instances at a time,
-            of any image and stage.
+            Without statistics (GN, ``norm_eval``) the latter two are the same: some instances at a
+            time, of any image and stage.
         with_cp: Whether training computes norms and ReLUs again in the backward pass, which is
             cheap, instead of keeping what the convolutions after them got: the same numbers, two
             thirds of the memory of this head.
@@ -143,13 +143,13 @@ class IDIPMaskHead(BaseModule):
         """
         count = len(features)
         sizes = [count] if groups is None or self.batching == 'joint' else list(groups)
-        if not any(_takes_statistics(norm) for _, norm in self._blocks()):
+        if self.batching == 'loop' and groups is not None and count:
+            parts = [[n] for n in sizes if n]
+        elif not any(_takes_statistics(norm) for _, norm in self._blocks()):
             step = CHUNK if regions.device.type == 'cpu' else CHUNK_OF_GPU
             parts = [[min(step, count - at)] for at in range(0, max(count, 1), step)]
-        elif self.batching == 'grouped' or count == 0:
-            parts = [sizes]
         else:
-            parts = [[n] for n in sizes if n]
+            parts = [sizes]
         rows = [sum(part) for part in parts]
         wanted = [None] * len(parts) if labels is None else torch.split(labels, rows)
         tensors = torch.split(regions, rows), torch.split(features, rows)
