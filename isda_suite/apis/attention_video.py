@@ -197,12 +197,12 @@ def _draw_encoder(clip: _Clip, out_dir: str | Path, settings: AttentionSettings)
             text = f'{clip.name(instance)}: its {count} tokens (slot {slot})'
             jobs.append((f'instance{instance}', text, tokens, instance))
     written = []
-    for name, text, tokens, instance in jobs:
+    for name, text, tokens, owner in jobs:
         # (tokens, M, frames, P): the tokens of a slot look together.
         weights = points.weights[tokens][:, heads, : model.num_frames] / len(tokens)
         locations = points.locations[tokens][:, heads, : model.num_frames]
         inside = float(weights.sum()) / len(heads)
-        pictures = _draw_frames(clip, locations, weights, heads, instance, points.weights.shape[1])
+        pictures = _draw_frames(clip, locations, weights, heads, owner, points.weights.shape[1])
         caption = f'{where}, {text}; {inside:.0%} of the weight lies in the frames'
         path = Path(out_dir) / f'{name}_encoder.png'
         written.append(save_picture(path, with_caption(clip.sheet(pictures), caption)))

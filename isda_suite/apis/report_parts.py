@@ -58,25 +58,26 @@ class Extremes(Generic[Item]):
         tie = -next(self._ties)  # of equal ones the first stays
         low, high = (-quality, size, tie), (quality, size, tie)
         is_best = len(self._best) < self.count or high > self._best[0][:3]
-        is_worst = len(self._worst) < self.count or low > self._worst[0][:3]
+        is_worst = len(self._worst) < 2 * self.count or low > self._worst[0][:3]
         if not is_best and not is_worst:
             return
         ranked = Ranked(*high, make())
         if is_best:
             _push(self._best, ranked, self.count)
         if is_worst:
-            _push(self._worst, (*low, ranked), self.count)
+            # Twice as many, as some may be among the best too: all may be alike.
+            _push(self._worst, (*low, ranked), 2 * self.count)
 
-    def best(self) -> list[Ranked]:
-        """Return the best, the best first."""
-        return sorted(self._best, reverse=True)
-
-    def worst(self) -> list[Ranked]:
-        """Return the worst, the worst first; none that is among the best too."""
-        chosen = {ranked.tie for ranked in self._best}
-        found = [entry[3] for entry in sorted(self._worst, reverse=True)]
-        # With fewer things than places they would be shown twice.
-        return [ranked for ranked in found if ranked.tie not in chosen] or found
+    def split(self) -> tuple[list[Ranked], list[Ranked]]:
+        """Return the worst, the worst first, and the best, the best first; none is in both."""
+        best = sorted(self._best, reverse=True)
+        chosen = {ranked.tie for ranked in best}
+        worst = [entry[3] for entry in sorted(self._worst, reverse=True)]
+        worst = [ranked for ranked in worst if ranked.tie not in chosen][: self.count]
+        if worst:
+            return worst, best
+        half = len(best) // 2  # there are so few that all are among the best
+        return best[len(best) - half :][::-1], best[: len(best) - half]
 
     def taken(self) -> list[Ranked]:
         """Return all that are kept, each once."""
@@ -238,7 +239,8 @@ def pictures_section(
         unit: ``'images'`` or ``'videos'``.
     """
     sections: list[Section] = []
-    for title, ranked in ((f'Worst {unit}', found.worst()), (f'Best {unit}', found.best())):
+    worst, best = found.split()
+    for title, ranked in ((f'Worst {unit}', worst), (f'Best {unit}', best)):
         parts = [paragraph(meaning, faint=True)]
         for one in ranked:
             caption = f'{one.item.name}: {100 * one.quality:.1f} %'

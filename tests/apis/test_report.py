@@ -221,7 +221,7 @@ def test_videos_are_judged_by_whole_tracks_and_drawn(tmp_path, label, kind):
     [(judged, _)] = collector.judged_of([collector.payload()])
     counts = analysis_of([judged], 2).error_counts
     assert {name for name, count in counts.items() if count} == ({kind} - {None})
-    assert sum(part.count('<img') for _, parts in sections for part in parts) == 5
+    assert sum(part.count('<img') for _, parts in sections for part in parts) == 4
     assert not any('not drawn' in part for _, parts in sections for part in parts)
 
 
@@ -235,8 +235,19 @@ def test_only_the_best_and_worst_are_kept_and_made():
 
         found.offer(value, 1, make)
 
-    for value in (0.5, 0.9, 0.1, float('nan'), 0.4, 0.45, 0.95, 0.05):
+    for value in (0.5, 0.9, 0.1, float('nan'), 0.4, 0.95, 0.3, 0.6, 0.05):
         keep(value)
-    assert [one.item for one in found.best()] == [0.95, 0.9]
-    assert [one.item for one in found.worst()] == [0.05, 0.1]
-    assert 0.45 not in made and len(found.taken()) == 4
+    worst, best = found.split()
+    assert [one.item for one in best] == [0.95, 0.9]
+    assert [one.item for one in worst] == [0.05, 0.1]
+    assert 0.6 not in made and len(found.taken()) == 6
+
+
+@pytest.mark.parametrize(('count', 'sizes'), [(1, (0, 1)), (2, (1, 1)), (3, (1, 2)), (9, (3, 3))])
+def test_nothing_is_shown_as_best_and_worst_also_when_all_are_alike(count, sizes):
+    found = Extremes(3)
+    for number in range(count):
+        found.offer(0.5, 1, lambda number=number: number)
+    worst, best = found.split()
+    assert (len(worst), len(best)) == sizes
+    assert not {one.item for one in worst} & {one.item for one in best}

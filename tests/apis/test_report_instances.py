@@ -60,8 +60,9 @@ def test_an_image_that_two_processes_had_counts_once():
     assert [one.matches.errors.tolist() for one in judged] == [[RIGHT], [1]]
     analysis = analysis_of(judged, 3)
     assert analysis.num_annotated.tolist() == [2, 0, 0]
-    worst = dict(first.sections(payloads))['Worst images']
-    assert sum('10: ' in part or '11: ' in part for part in worst) == 2
+    parts = dict(first.sections(payloads))
+    worst, best = (''.join(parts[f'{name} images']) for name in ('Worst', 'Best'))
+    assert worst.count('11: 0.0 %') == 1 and best.count('10: 100.0 %') == 1
 
 
 def test_an_image_of_another_data_set_is_left_out():
