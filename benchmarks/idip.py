@@ -103,7 +103,7 @@ def compare_mask_training(args: argparse.Namespace) -> list[Row]:
     """
     work = MaskWork(args.side)
     mask_head = work.model.roi_head.mask_head
-    mask_head.norm_eval = True
+    mask_head.norm_eval, mask_head.batching = True, 'grouped'
     work.model.train()
     feats = [feat.requires_grad_() for feat in work.feats]
 
