@@ -1,5 +1,8 @@
 """The one inference API: models, images in every form, batches, streams, faults."""
 
+import os
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -14,8 +17,10 @@ from isda_suite.apis.tiled_segmenter import SegmentSettings
 from isda_suite.checkpoint.errors import CheckpointError
 from isda_suite.datasets.errors import DataError
 from isda_suite.engine.errors import ConfigError
+from isda_suite.resources import resource_root
 from tests.apis.tiny_models import DETECTOR, SEGMENTOR, write_config, write_image
 
+CONFIG = resource_root() / 'configs' / 'isda' / 'isda_r50_3x_coco.py'
 SIZES = [(40, 56), (60, 40), (33, 47)]
 
 
@@ -88,6 +93,7 @@ def test_a_shipped_name_is_enough_for_the_configuration():
     [
         (lambda f: Segmenter('isda_sampel', 'random'), ConfigError, 'nearest.*isda_sample'),
         (lambda f: Segmenter('isda_r50_3x_coco'), CheckpointError, 'no weights published'),
+        (lambda f: Segmenter(Path(os.path.relpath(CONFIG))), CheckpointError, 'no weights'),
         (lambda f: Segmenter(f / 'tiny.py'), ConfigError, "no weights given.*'random'"),
         (lambda f: Segmenter(f / 'tiny.py', f / 'absent.pth'), FileNotFoundError, 'absent.pth'),
         (lambda f: Segmenter(f / 'tiny.py', 'random', device='tpu9'), ConfigError, 'none of auto'),
@@ -215,7 +221,11 @@ def test_an_empty_folder_is_an_error_before_anything_is_predicted(segmenter, fol
         segmenter.stream([folder / 'images' / '0.png', tmp_path])
 
 
-def test_a_broken_image_is_named_or_skipped(segmenter, folder, tmp_path, caplog):
+def test_a_broken_image_is_named_or_skipped(
+    segmenter,
+    folder,
+    tmp_path,
+):
     cut = write_image(tmp_path / 'cut.png')
     cut.write_bytes(cut.read_bytes()[:60])
     files = [folder / 'images' / '0.png', cut, folder / 'images' / '2.png']

@@ -71,6 +71,16 @@ def test_several_videos_give_a_list_and_a_folder_of_videos_too(tracker, tmp_path
     assert [r.name for r in tracker.stream(files)] == ['3', '5']
 
 
+def test_a_broken_video_among_good_ones_can_be_skipped(tracker, tmp_path):
+    files = [write_video(tmp_path / f'{n}.mp4', scene(n)) for n in (3, 5)]
+    mixed = [*scene(2), scene(1)[0][:20]]  # the last frame has another size
+    with pytest.raises(DataError, match='frames of a video have one size'):
+        tracker(mixed)
+    folder = write_frames(tmp_path / 'frames', mixed)
+    results = tracker([files[0], folder, files[1]], bad_images='skip')
+    assert [r.name for r in results] == ['3', '5']
+
+
 def test_what_appears_later_has_no_mask_before(tracker):
     result = tracker(scene(12, second_from=9))
     late = [masks[0] is None for masks in result.masks].index(True)
