@@ -1,6 +1,7 @@
 """Read labels of CVAT: the XML that it exports as "CVAT for images 1.1"."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def read_cvat(file: Path) -> Iterator[LabelFile]:
         yield LabelFile(
             source,
             name,
-            lambda size, source=source, image=image: _objects(source, image, size),
+            partial(_objects, source, image),
             tuple(node.get('label') or '' for node in image if node.tag not in _WITHOUT_AREA),
         )
 

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -145,7 +146,7 @@ def read_yolo(folder: Path, classes: tuple[str, ...]) -> Iterator[LabelFile]:
                         f'names: {", ".join(classes)}'
                     )
                 numbers = [float(value) for value in line.split()[1:]]
-                outline = ()
+                outline: tuple[NDArray[np.float64], ...] = ()
                 if len(numbers) > 5:  # behind a polygon may stand its score
                     points = np.array(numbers[: len(numbers) // 2 * 2], np.float64).reshape(-1, 2)
                     outline = (points * size[::-1],)
@@ -156,7 +157,7 @@ def read_yolo(folder: Path, classes: tuple[str, ...]) -> Iterator[LabelFile]:
     for file in label_files(folder, '.txt'):
         if file.name not in names:
             stem = file.relative_to(folder).with_suffix('').as_posix()
-            yield LabelFile(str(file), stem, lambda size, file=file: read(file, size), classes)
+            yield LabelFile(str(file), stem, partial(read, file), classes)
 
 
 def read_voc(folder: Path) -> Iterator[LabelFile]:
@@ -189,7 +190,7 @@ def read_voc(folder: Path) -> Iterator[LabelFile]:
         name = _base_name(root.findtext('filename') or '') or file.stem
         at = (file.relative_to(folder).parent / name).as_posix()
         source = str(file)
-        yield LabelFile(source, at, lambda size, s=source, root=root: read(s, root, size), labels)
+        yield LabelFile(source, at, partial(read, source, root), labels)
 
 
 def read_labelme(folder: Path) -> Iterator[LabelFile]:
@@ -213,7 +214,7 @@ def read_labelme(folder: Path) -> Iterator[LabelFile]:
         yield LabelFile(
             str(file),
             (file.relative_to(folder).parent / name).as_posix(),
-            lambda size, file=file, shapes=shapes: _labelme_objects(str(file), shapes, size),
+            partial(_labelme_objects, str(file), shapes),
             tuple(shape['label'] for shape in shapes),
         )
 
@@ -286,7 +287,7 @@ def union(parts: list[LabelledObject], size: Size) -> LabelledObject:
     if len(parts) == 1:
         return parts[0]
     boxes = np.array([part.box for part in parts])
-    x1, y1, x2, y2 = *boxes[:, :2].min(0), *boxes[:, 2:].max(0)
+    (x1, y1), (x2, y2) = boxes[:, :2].min(0), boxes[:, 2:].max(0)
     box = float(x1), float(y1), float(x2), float(y2)
     if any(part.mask is None and not part.polygons for part in parts):
         return LabelledObject(parts[0].label, box)

@@ -4,11 +4,12 @@ import copy
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import get_world_size, is_main_process
+from mmengine.dist import get_world_size, master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from torch import nn
@@ -43,8 +44,8 @@ class MemoryEstimateHook(Hook):
         """Log what testing needs."""
         self._log(runner, runner.test_loop.dataloader, training=False)
 
+    @master_only
     def _log(self, runner: Any, loader: Any, training: bool) -> None:
-        """Every rank estimates, since losses may ask the other ranks; the first one writes."""
         if os.environ.get(SWITCH) == '0':
             return
         try:
@@ -52,8 +53,6 @@ class MemoryEstimateHook(Hook):
         except Exception as error:  # an estimate that fails must not cost the run
             text = f'{type(error).__name__}: {error}'.splitlines()[0]
             runner.logger.info(f'the memory of this run is not estimated: {text}')
-            return
-        if not is_main_process():
             return
         room = available(next(runner.model.parameters()).device)
         text = describe(found, load, room)
@@ -65,30 +64,25 @@ class MemoryEstimateHook(Hook):
 
 def _of_runner(runner: Any, loader: Any, training: bool) -> tuple[MemoryEstimate, Workload]:
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    needs = needs_of(loader)
-    wrapper = runner.optim_wrapper if training else None
-    load = workload(
-        model, needs, batch_size_of(loader), training, amp_dtype=_amp_dtype(wrapper, model)
-    )
+    with kept_randomness():
+        needs = needs_of(loader)
+    amp = training and 'Amp' in type(runner.optim_wrapper).__name__
+    load = workload(model, needs, batch_size_of(loader), training, amp)
     ranks = int(os.environ.get('LOCAL_WORLD_SIZE') or get_world_size())
     trial = copy.copy(model)
     trial.cfg = runner.cfg
     optimizer = runner.cfg.optim_wrapper.optimizer if training else None
     found = estimate(
-        trial, load, optimizer, _process_bytes(model), loader.num_workers * needs.worker_bytes
+        trial,
+        load,
+        optimizer,
+        partial(_process_bytes, model),
+        loader.num_workers * needs.worker_bytes,
     )
     on_cpu = next(model.parameters()).device.type == 'cpu'
     if on_cpu and ranks > 1:  # they share the memory of the machine
         found = MemoryEstimate(**{name: ranks * value for name, value in vars(found).items()})
     return found, load
-
-
-def _amp_dtype(wrapper: Any, model: nn.Module) -> torch.dtype | None:
-    """Return the type of mixed precision of an optimizer's wrapper."""
-    if wrapper is None or 'Amp' not in type(wrapper).__name__:
-        return None
-    on_cpu = next(model.parameters()).device.type == 'cpu'
-    return getattr(wrapper, 'cast_dtype', None) or (torch.bfloat16 if on_cpu else torch.float16)
 
 
 def _process_bytes(model: nn.Module) -> int:
@@ -116,7 +110,7 @@ def workload(
     needs: LoaderNeeds,
     batch_size: int,
     training: bool,
-    amp_dtype: torch.dtype | None = None,
+    amp: bool = False,
 ) -> Workload:
     """Return what will run, from what the data showed.
 
@@ -125,7 +119,7 @@ def workload(
         needs: Of the data loader.
         batch_size: Images or clips at a time.
         training: Whether gradients are computed.
-        amp_dtype: Type of mixed precision, None without it.
+        amp: Mixed precision.
 
     Raises:
         ConfigError: if the size of the inputs is not known.
@@ -133,7 +127,7 @@ def workload(
     if needs.size_hw is None:
         raise ConfigError('inputs of the data set have no size; state one')
     size = padded(model, needs.size_hw, training)
-    return Workload(batch_size, size, training, max(needs.num_instances, 1), amp_dtype)
+    return Workload(batch_size, size, training, max(needs.num_instances, 1), amp)
 
 
 def padded(model: Any, size_hw: tuple[int, int], training: bool) -> tuple[int, int]:
@@ -242,14 +236,13 @@ def check_fit(
         )
     model = build_model(config)
     needs = replace(needs, size_hw=size, num_instances=num_instances or needs.num_instances or 8)
-    dtype = torch.bfloat16 if amp else None
     number = batch_size or int(loader_cfg.get('batch_size', 1))
-    load = workload(model, needs, number, training, dtype)
+    load = workload(model, needs, number, training, amp)
     found = estimate(
         model,
         load,
         config.optim_wrapper.optimizer if training else None,
-        _process_bytes(model),
+        partial(_process_bytes, model),
         (loader_cfg.get('num_workers', 0) if workers is None else workers) * needs.worker_bytes,
     )
     return found, load, available(torch.device('cpu'))

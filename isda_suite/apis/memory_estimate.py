@@ -11,17 +11,20 @@ is fitted: n images of s pixels; the square is for attention of every pixel to e
 """
 
 import copy
+import gc
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 from torch import nn
 
 from isda_suite.compat.warning_filters import quiet_imports
+from isda_suite.engine.memory import give_back
 
 from .clip_pipeline import clip_length
 from .noise_batches import noise_batch
@@ -47,14 +50,14 @@ class Workload:
         size_hw: Of each, padded as the network sees it.
         training: Whether gradients are computed.
         num_instances: Objects in each image.
-        amp_dtype: Type of mixed precision, None without it.
+        amp: Mixed precision, in a type of 16 bits.
     """
 
     batch_size: int
     size_hw: Size
     training: bool
     num_instances: int = 8
-    amp_dtype: torch.dtype | None = None
+    amp: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,9 @@ def extrapolate(
 
 
 def _copy_to_cpu(model: nn.Module, training: bool) -> Any:
-    trial: Any = copy.deepcopy(model).cpu().train(training)
+    from mmengine.model import revert_sync_batchnorm
+
+    trial: Any = revert_sync_batchnorm(copy.deepcopy(model).cpu()).train(training)
     trial.cfg = getattr(model, 'cfg', None)
     for parameter in trial.parameters():
         parameter.grad = None
@@ -173,10 +178,8 @@ def _measure(trial: Any, load: Workload) -> int:
     """Return the peak of the tensors of one pass of noise."""
     batch = noise_batch(trial, load.batch_size, load.size_hw, load.num_instances)
     known = [*trial.parameters(), *trial.buffers()]
-    mixed: Any = (
-        nullcontext() if load.amp_dtype is None else torch.autocast('cpu', dtype=load.amp_dtype)
-    )
-    with kept_randomness(), _padding_to(trial, load.size_hw), quiet_imports():
+    mixed: Any = torch.autocast('cpu', dtype=torch.bfloat16) if load.amp else nullcontext()
+    with kept_randomness(), _padding_to(trial, load.size_hw), _alone(), quiet_imports():
         with TensorMemory(known) as memory:
             if load.training:
                 with mixed:
@@ -207,6 +210,13 @@ def _padding_to(trial: Any, size_hw: Size) -> Iterator[None]:
 
 
 @contextmanager
+def _alone() -> Iterator[None]:
+    """Let losses believe that there is one process: the other ranks run no trial."""
+    with mock.patch.object(torch.distributed, 'is_initialized', lambda: False):
+        yield
+
+
+@contextmanager
 def kept_randomness() -> Iterator[None]:
     """Leave the random numbers of the run as they are."""
     before = random.getstate(), np.random.get_state()
@@ -222,7 +232,7 @@ def estimate(
     model: nn.Module,
     load: Workload,
     optimizer: dict[str, Any] | None = None,
-    process: int = 0,
+    process: Callable[[], int] = lambda: 0,
     loaders: int = 0,
 ) -> MemoryEstimate:
     """Estimate all parts.
@@ -231,14 +241,18 @@ def estimate(
         model: With ``cfg``.
         load: What will run.
         optimizer: Its configuration, for training.
-        process: Bytes of the process without the weights.
+        process: Tells the bytes of the process without the weights. It is asked after the trial,
+            since code counts that is in memory only once it has run (some 100 MB).
         loaders: Bytes of the data loading processes.
     """
+    step = bytes_of_step(model, load)
+    gc.collect()
+    give_back()
     return MemoryEstimate(
-        process=process,
+        process=process(),
         weights=bytes_of_weights(model),
         optimizer=0 if optimizer is None else bytes_of_optimizer(model, optimizer),
-        step=bytes_of_step(model, load),
+        step=step,
         loaders=loaders,
     )
 

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-class TensorMemory(TorchDispatchMode):
+class TensorMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's has no types
     """Count the bytes of tensors that are made inside the ``with`` block.
 
     Args:
@@ -28,7 +28,7 @@ class TensorMemory(TorchDispatchMode):
     """
 
     def __init__(self, known: Iterable[Tensor] = ()) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.current = 0
         self.peak = 0
         self._sizes: dict[int, int] = {tensor.untyped_storage()._cdata: 0 for tensor in known}
@@ -41,7 +41,7 @@ class TensorMemory(TorchDispatchMode):
         trace: TracebackType | None,
     ) -> None:
         """Stop counting."""
-        super().__exit__(kind, error, trace)
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
         for finalizer in self._finalizers:
             finalizer.detach()
 

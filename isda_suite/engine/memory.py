@@ -40,7 +40,7 @@ def peak_of(action: Callable[[], Any]) -> tuple[Any, int | None]:
         What it returns, and bytes; None for these if the kernel does not tell.
     """
     status = _PROC / 'self/status'
-    _give_back()
+    give_back()
     try:
         (_PROC / 'self/clear_refs').write_text('5')  # the peak starts anew
     except OSError:
@@ -51,7 +51,7 @@ def peak_of(action: Callable[[], Any]) -> tuple[Any, int | None]:
     return result, None if before is None or peak is None else max(peak - before, 0)
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Return freed memory to the system: what is taken from it again would not raise the peak."""
     trim = getattr(ctypes.CDLL(None), 'malloc_trim', None)  # of the GNU C library
     if trim is not None:

@@ -324,7 +324,7 @@ _OUTSIDE = '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/hostname">]><{root}>&b;<
         ('cvat', 'a.xml', _BOMB.format(text='x' * 1000, root='annotations')),
         ('cvat', 'a.xml', _OUTSIDE.format(root='annotations')),
         ('labelme', 'a.json', '[' * 100_000),
-        ('labelme', 'a.json', '{"shapes": [], "imagePath": "../../../toy.pth"}'),
+        ('labelme', 'a.json', '{"imagePath": "../../../toy.pth", "shapes": [{"label": "x"}]}'),
     ],
 )
 def test_labels_from_outside_are_data(call, tmp_path, kind, name, text):

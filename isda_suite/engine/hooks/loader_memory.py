@@ -116,7 +116,7 @@ def _look_at(loader: DataLoader[Any]) -> LoaderNeeds:
 
 def _size_of(sample: Any) -> tuple[int, int] | None:
     inputs = sample.get('inputs') if isinstance(sample, dict) else None
-    shape = getattr(inputs, 'shape', ())
+    shape: Any = getattr(inputs, 'shape', ())
     return (int(shape[-2]), int(shape[-1])) if len(shape) > 2 else None
 
 
