@@ -12,7 +12,7 @@ from tests.reliability.commands import CHECKPOINT_READERS
 
 SUFFIXES = ('.pth', '.safetensors')
 READERS = {name: CHECKPOINT_READERS[name] for name in CHECKPOINT_READERS if name != 'convert'}
-# `segment` takes a segmentor, `predict-video` a model of clips, and `export` one that has a form for
+# `segment` takes a segmentor, `predict-video` a model of clips, `export` one that has a form for
 # it; these weights are of a toy for instances in images.
 OF_THIS_MODEL = [name for name in READERS if name not in ('segment', 'predict-video', 'export')]
 
