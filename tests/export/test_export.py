@@ -1,6 +1,8 @@
 """Exported models compute what the models compute; every method of `models.METHODS` is tested."""
 
 import importlib.util
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -175,3 +177,8 @@ def test_recorded_noise_is_what_the_model_drew():
     noise, values = recorded_noise(model_of('idip'))
     assert isinstance(noise, RecordedNoise)
     assert values.shape[1:] == tuple(find_export_form(model_of('idip')).describe()['noise_shape'])
+
+
+def test_the_runtime_does_without_pytorch():
+    code = 'import sys; from isda_suite.export import OnnxModel; sys.exit("torch" in sys.modules)'
+    assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0

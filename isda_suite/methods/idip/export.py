@@ -139,7 +139,7 @@ class IDIPExport(ExportForm):
             found = found.clamp(min=0).minimum(sides)
             valid = valid & (found[:, 2:] > found[:, :2]).all(1)
         # Classes side by side, so that their boxes do not meet; as mmcv's batched_nms.
-        shift = labels * (torch.where(valid[:, None], found, -torch.inf).amax() + 1)
+        shift = labels * (torch.where(valid[:, None], found, -torch.inf).amax((0, 1)) + 1)
         shift = torch.where(valid, shift, 0)[:, None]
         ranked = torch.where(valid, scores, -1)
         kept = torch.ops.torchvision.nms(found + shift, ranked, options.nms_iou_thr)

@@ -3,7 +3,9 @@
 from typing import Any, ClassVar
 
 import torch
+from mmengine.model import Sequential
 from mmseg.models.backbones import STDCNet
+from mmseg.models.backbones.stdc import STDCModule
 from torch import Tensor
 
 from isda_suite.layers.option_checks import require_one_of
@@ -11,6 +13,21 @@ from isda_suite.registry import MODELS
 
 STEM_INITS = ('tile', 'average')
 _STEM = 'stages.0.conv.weight'
+
+
+class STDCBlock(STDCModule):
+    """mmseg's block; its forward pass makes no new list of modules, which breaks a graph."""
+
+    def forward_cat(self, inputs: Tensor) -> Tensor:
+        """Map (B, C, h, w) to (B, C', h / stride, w / stride): all convolutions side by side."""
+        first, *rest = self.layers
+        start = first(inputs)
+        x = self.downsample(start) if self.with_downsample else start
+        outputs = [self.skip(start) if self.with_downsample else start]
+        for layer in rest:
+            x = layer(x)
+            outputs.append(x)
+        return torch.cat(outputs, dim=1)
 
 
 @MODELS.register_module()
@@ -62,6 +79,25 @@ class ShallowBranch(STDCNet):
             init_cfg=init_cfg,
         )
         self.stem_init = stem_init
+
+    def _make_stage(
+        self,
+        in_channels: int,
+        out_channels: int,
+        strides: tuple[int, ...],
+        norm_cfg: dict[str, Any],
+        act_cfg: dict[str, Any],
+        bottleneck_type: str,
+    ) -> Sequential:
+        """Make a stage of :class:`STDCBlock`; the base class does the same with its own."""
+        options = dict(num_convs=self.num_convs, fusion_type=bottleneck_type)
+        widths = (in_channels, *[out_channels] * (len(strides) - 1))
+        return Sequential(
+            *(
+                STDCBlock(width, out_channels, stride, norm_cfg, act_cfg, **options)
+                for width, stride in zip(widths, strides, strict=True)
+            )
+        )
 
     def forward(self, residuals: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the spatial features.
