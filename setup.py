@@ -19,6 +19,8 @@ from setuptools.command.sdist import sdist
 ROOT = Path(__file__).resolve().parent
 RESOURCES = ('configs', 'csrc', 'tools', 'demo')
 """Folders beside the package that a wheel carries in isda_suite/_resources."""
+MODEL_INDEX = 'model-index.yml'
+"""The list of all metafiles, where mim and other readers of model indices look; goes there too."""
 
 
 def _load_toolchain() -> ModuleType:
@@ -68,6 +70,7 @@ class BuildResources(build_py):
                 shutil.copytree(
                     ROOT / name, target / '_resources' / name, ignore=ignore, dirs_exist_ok=True
                 )
+        shutil.copy2(ROOT / MODEL_INDEX, target / '_resources' / MODEL_INDEX)
         if REASON is not None:
             toolchain.write_record(target / 'ops', reason=REASON)
 

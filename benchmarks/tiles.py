@@ -52,11 +52,11 @@ def labelled_images(cfg: Any) -> Iterator[tuple[Any, Any]]:
 
 def segmenters(model: Any, args: argparse.Namespace) -> dict[str, Any]:
     """Return what segments in each way."""
-    from isda_suite.apis.segmenter import Segmenter, SegmentSettings
+    from isda_suite.apis.tiled_segmenter import SegmentSettings, TiledSegmenter
 
     one_pass = 1 << 20  # larger than any picture
     return {
-        name: Segmenter(
+        name: TiledSegmenter(
             model,
             SegmentSettings(
                 scale=args.scale, tile=one_pass if name == 'one pass' else args.tile, **changes

@@ -48,29 +48,34 @@ def main() -> None:
 
     filter_known_warnings()
     with quiet_imports():
-        from isda_suite.apis.inference import (
-            draw,
-            find_images,
-            iterate_predictions,
-            load_model,
-        )
-        from isda_suite.engine.config_file import parse_options, read_config
+        from isda_suite.apis.inference import find_images
+        from isda_suite.apis.segmenter import Segmenter
+        from isda_suite.engine.config_file import parse_options
         from isda_suite.engine.errors import ConfigError
+        from isda_suite.visualization.pictures import save_picture
 
     out_dir = Path(args.out_dir).expanduser()
 
     images = find_images(args.images)  # before the model: a wrong path should not take seconds
     if any(isinstance(i, Path) and i.parent.resolve() == out_dir.resolve() for i in images):
         raise ConfigError(f'--out-dir {out_dir} holds the images: the pictures would replace them')
-    cfg = read_config(args.config, parse_options(args.cfg_options))
-    model = load_model(cfg, args.checkpoint, args.device, args.trust_checkpoint)
+    segmenter = Segmenter(
+        args.config,
+        args.checkpoint,
+        device=args.device,
+        batch_size=args.batch_size,
+        score_thr=args.score_thr,
+        cfg_options=parse_options(args.cfg_options),
+        trust=args.trust_checkpoint,
+    )
     written, found = 0, 0
     names: set[str] = set()  # images of two folders may share theirs
-    for prediction in iterate_predictions(model, images, args.score_thr, args.batch_size):
-        name = prediction.name if prediction.name not in names else f'{written}_{prediction.name}'
+    for result in segmenter.stream(images, progress=True):
+        name = result.source.name
+        name = name if name not in names else f'{written}_{name}'
         names.add(name)
-        draw(model, prediction, out_dir / name, args.score_thr)
-        found += len(prediction.sample.get('pred_instances', ()))
+        save_picture(out_dir / name, result.plot())
+        found += len(result) if segmenter.task == 'instance' else 0
         written += 1
     print(f'{found} instances with a score of at least {args.score_thr}')
     print(f'wrote {written} pictures to {out_dir}')

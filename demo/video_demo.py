@@ -75,21 +75,27 @@ def main() -> None:
 
     filter_known_warnings()
     with quiet_imports():
-        from isda_suite.apis.video import load_model, open_video, predict_video
+        from isda_suite.apis.segmenter import Segmenter
         from isda_suite.apis.video_pictures import draw_video
         from isda_suite.apis.video_results import write_results
-        from isda_suite.apis.video_source import stopped_by_interrupt
+        from isda_suite.apis.video_source import open_video, stopped_by_interrupt
         from isda_suite.apis.video_writer import check_out
-        from isda_suite.engine.config_file import parse_options, read_config
+        from isda_suite.engine.config_file import parse_options
 
     # Before the model: a wrong path should not take seconds.
     check_out(args.out, args.source)
     video = open_video(args.source, args.every, args.max_frames)
-    cfg = read_config(args.config, parse_options(args.cfg_options))
-    model = load_model(cfg, args.checkpoint, args.device, args.trust_checkpoint)
-    prediction = predict_video(
-        model, video, args.clip_len, args.overlap, keep_tracks=bool(args.results)
+    segmenter = Segmenter(
+        args.config,
+        args.checkpoint,
+        device=args.device,
+        cfg_options=parse_options(args.cfg_options),
+        trust=args.trust_checkpoint,
     )
+    prediction = segmenter.track(
+        video, clip_len=args.clip_len, overlap=args.overlap, keep_tracks=bool(args.results)
+    )
+    model = segmenter.model
     with stopped_by_interrupt(video):
         seen = draw_video(model, prediction, args.out, args.score_thr, args.fps, args.show)
     for note in video.notes:

@@ -1,14 +1,16 @@
-"""One command for every tool: ``python -m isda_suite COMMAND ARGUMENTS``."""
+"""One command for every tool: ``isda COMMAND ARGUMENTS``, ``python -m isda_suite COMMAND …``."""
 
 import difflib
 import runpy
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from isda_suite.engine.exit_codes import DONE, WRONG_COMMAND
 from isda_suite.resources import resource_root
 
 _PROGRAM = 'python -m isda_suite'
+_SCRIPTS = ('isda', 'isda-suite')  # as in pyproject.toml
 # Command, its script, and what it does. The scripts are the ones of the repository; a wheel
 # carries copies.
 _COMMANDS: dict[str, tuple[str, str]] = {
@@ -42,7 +44,9 @@ _COMMANDS: dict[str, tuple[str, str]] = {
         'write the folders of Inria Aerial from its download',
     ),
     'write-sample': ('tools/misc/write_sample.py', 'write the built-in data set'),
-    'demo': ('demo/sample_demo.py', 'train, evaluate and draw on the built-in data set'),
+    'sample-demo': ('demo/sample_demo.py', 'train, evaluate and draw on the built-in data set'),
+    'zoo': ('tools/zoo.py', 'list the models of the package, fetch their weights'),
+    'doctor': ('tools/doctor.py', 'say what is installed and what is wrong with it'),
 }
 
 
@@ -81,7 +85,7 @@ def _run(command: str, arguments: list[str]) -> int:
         )
         return WRONG_COMMAND
     before = sys.argv
-    sys.argv = [f'{_PROGRAM} {command}', *arguments]
+    sys.argv = [f'{_program()} {command}', *arguments]
     try:
         runpy.run_path(str(script), run_name='__main__')
     except SystemExit as stop:
@@ -93,16 +97,23 @@ def _run(command: str, arguments: list[str]) -> int:
     return DONE
 
 
+def _program() -> str:
+    """Return how this process was called, for messages that can be copied."""
+    name = Path(sys.argv[0]).name if sys.argv else ''
+    return name if name in _SCRIPTS else _PROGRAM
+
+
 def _help() -> str:
+    program = _program()
     width = max(map(len, _COMMANDS))
     lines = [f'  {name:<{width}}  {text}' for name, (_, text) in _COMMANDS.items()]
     return '\n'.join(
         [
-            f'usage: {_PROGRAM} COMMAND [ARGUMENTS]',
+            f'usage: {program} COMMAND [ARGUMENTS]',
             '',
             *lines,
             '',
-            f'{_PROGRAM} COMMAND --help shows the arguments of a command; '
+            f'{program} COMMAND --help shows the arguments of a command; '
             'python -m isda_suite.ops shows the operators in use.',
         ]
     )

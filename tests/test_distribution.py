@@ -58,6 +58,7 @@ def test_the_wheel_carries_the_package_and_its_resources(built):
         scripts = [i for i in archive.infolist() if i.filename.endswith('_train.sh')]
     assert files_below(copy, ['isda_suite']) <= names
     assert {f'isda_suite/_resources/{n}' for n in files_below(copy, RESOURCES)} <= names
+    assert 'isda_suite/_resources/model-index.yml' in names
     assert 'isda_suite/py.typed' in names and 'isda_suite/ops/_build.json' in names
     assert not [n for n in names if n.startswith(('tests/', 'build/')) or n.endswith('.pyc')]
     assert all(one.external_attr >> 16 & 0o111 for one in scripts) and len(scripts) == 2
@@ -79,6 +80,7 @@ def test_the_source_archive_can_be_built_again(built):
         'README.md',
         'CHANGELOG.md',
         'Makefile',
+        'model-index.yml',
     } <= names
 
 

@@ -77,14 +77,9 @@ def main() -> None:
 
     filter_known_warnings()
     with quiet_imports():
-        from isda_suite.apis.segment import (
-            BandChoice,
-            SegmentSettings,
-            load_model,
-            name_results,
-            segment_files,
-        )
-        from isda_suite.engine.config_file import parse_options, read_config
+        from isda_suite.apis.segment import BandChoice, SegmentSettings, name_results
+        from isda_suite.apis.segmenter import Segmenter
+        from isda_suite.engine.config_file import parse_options
 
     bands = BandChoice(
         bands=None if args.bands is None else tuple(args.bands),
@@ -98,10 +93,16 @@ def main() -> None:
         exact=args.exact,
         bands=bands,
     )
-    cfg = read_config(args.config, parse_options(args.cfg_options))
     name_results(args.images, args.out_dir)  # a wrong path should not take seconds
-    model = load_model(cfg, args.checkpoint, args.device, args.trust_checkpoint)
-    for done in segment_files(model, args.images, args.out_dir, settings, args.overlay):
+    segmenter = Segmenter(
+        args.config,
+        args.checkpoint,
+        device=args.device,
+        cfg_options=parse_options(args.cfg_options),
+        tiles=settings,
+        trust=args.trust_checkpoint,
+    )
+    for done in segmenter.write_class_maps(args.images, args.out_dir, args.overlay):
         print(done.describe())
 
 

@@ -14,7 +14,8 @@ from isda_suite.layers.enlarged_rows import Size
 from .pictures import Picture, reduced
 
 Array = NDArray[Any]
-_LONGEST_SIDE = 2048
+#: Of a drawn class map, in pixels; larger ones are reduced.
+LONGEST_SIDE = 2048
 
 
 def class_names(model: nn.Module, count: int) -> list[str]:
@@ -43,7 +44,7 @@ class OverlayDrawer:
     """
 
     def __init__(self, size_hw: Size) -> None:
-        self._factor = max(1, -(-max(size_hw) // _LONGEST_SIDE))
+        self._factor = max(1, -(-max(size_hw) // LONGEST_SIDE))
         self._kept: list[Array] = []
 
     def watch(self, blocks: Iterator[Array]) -> Iterator[Array]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import TRANSFORMS, VISUALIZERS, DefaultScope
+from mmengine.registry import TRANSFORMS, DefaultScope
 from numpy.typing import NDArray
 from torch import nn
 
@@ -26,7 +26,6 @@ from .model import load_model
 Image = str | Path | NDArray[Any]
 __all__ = [
     'Prediction',
-    'draw',
     'find_images',
     'iterate_predictions',
     'load_model',
@@ -70,7 +69,7 @@ def find_images(images: Image | Sequence[Image]) -> list[Path | NDArray[Any]]:
         images = [images]
     found: list[Path | NDArray[Any]] = []
     for image in images:
-        found += [_check_array(image)] if isinstance(image, np.ndarray) else _expand(image)
+        found += [check_array(image)] if isinstance(image, np.ndarray) else _expand(image)
     return found
 
 
@@ -132,48 +131,46 @@ def iterate_predictions(
     with tqdm(total=len(sources), unit='image', disable=not progress) as bar:
         for start in range(0, len(sources), batch_size):
             batch = sources[start : start + batch_size]
-            data = pseudo_collate([prepare(s, start + i) for i, s in enumerate(batch)])
-            with torch.no_grad():
-                samples = model.test_step(data)  # type: ignore[operator]
+            samples = predict_prepared(model, [prepare(s, start + i) for i, s in enumerate(batch)])
             for index, (source, sample) in enumerate(zip(batch, samples, strict=True), start):
                 name = source.name if isinstance(source, Path) else f'image_{index}'
-                yield Prediction(name, source, _keep(sample.cpu(), score_thr))
+                yield Prediction(name, source, _keep(sample, score_thr))
                 bar.update()
 
 
-def draw(
-    model: nn.Module, prediction: Prediction, out_file: str | Path, score_thr: float = 0.3
-) -> None:
-    """Draw a prediction over its image and write the picture.
+def predict_prepared(model: nn.Module, images: Sequence[dict[str, Any]]) -> list[Any]:
+    """Predict images that went through a pipeline; each as if it were alone.
+
+    Only images that are padded to the same size share a pass, so that none gets a wider padding
+    from its neighbours.
 
     Args:
-        model: The model that made it, for class names and colours.
-        prediction: From :func:`iterate_predictions`.
-        out_file: Picture to write; its suffix chooses the format. Small images are enlarged.
-        score_thr: Instances below this score are left out.
+        model: From :func:`load_model`.
+        images: From :class:`ImagePipeline`.
 
-    Raises:
-        DataError: if the image cannot be read any more.
+    Returns:
+        A data sample of each, on the CPU.
     """
-    from isda_suite.datasets.image_file import read_as_predicted
+    passes: dict[Any, list[int]] = {}
+    for place, image in enumerate(images):
+        passes.setdefault(_padded_size(model, image, place), []).append(place)
+    found: list[Any] = [None] * len(images)
+    for places in passes.values():
+        data = pseudo_collate([images[place] for place in places])
+        with torch.no_grad():
+            samples = model.test_step(data)  # type: ignore[operator]
+        for place, sample in zip(places, samples, strict=True):
+            found[place] = sample.cpu()
+    return found
 
-    source, sample = prediction.source, prediction.sample
-    path = str(source)
-    image = read_as_predicted(path, sample.ori_shape) if isinstance(source, Path) else source
-    image = np.ascontiguousarray(image[..., ::-1])
-    if 'pred_instances' not in sample:
-        visualizer = _class_map_visualizer(model)
-        visualizer.add_datasample(
-            prediction.name, image, sample, draw_gt=False, out_file=str(out_file)
-        )
-        return
-    with quiet_imports():
-        from isda_suite.visualization.instances import above_threshold, draw_instances
-        from isda_suite.visualization.pictures import save_picture
 
-    meta: Any = model.dataset_meta
-    instances = above_threshold(sample.pred_instances, score_thr)
-    save_picture(out_file, draw_instances(image, instances, meta.get('classes')))
+def _padded_size(model: nn.Module, image: dict[str, Any], place: int) -> Any:
+    """Return the size a pass gives an image; its place for several views of one image."""
+    size_hw = getattr(image['inputs'], 'shape', (place,))[1:]
+    preprocessor: Any = getattr(model, 'data_preprocessor', None)
+    test_cfg = getattr(preprocessor, 'test_cfg', None) or {}
+    divisor = getattr(preprocessor, 'pad_size_divisor', None) or test_cfg.get('size_divisor') or 1
+    return tuple(-(-side // divisor) for side in size_hw) or place
 
 
 class ImagePipeline:
@@ -246,7 +243,12 @@ def _expand(path: str | Path) -> list[Path | NDArray[Any]]:
     return list(images)
 
 
-def _check_array(image: NDArray[Any]) -> NDArray[Any]:
+def check_array(image: NDArray[Any]) -> NDArray[Any]:
+    """Refuse an array that is no image.
+
+    Raises:
+        DataError: if it is not (H, W, 3) uint8.
+    """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise DataError(
             f'an image given as an array must be (H, W, 3) uint8 BGR, got {image.dtype} '
@@ -259,18 +261,3 @@ def _keep(sample: Any, score_thr: float) -> Any:
     if score_thr > 0 and 'pred_instances' in sample:
         sample.pred_instances = sample.pred_instances[sample.pred_instances.scores >= score_thr]
     return sample
-
-
-def _class_map_visualizer(model: nn.Module) -> Any:
-    """Build a segmentor's visualizer once per model, without the places it would log to."""
-    found = getattr(model, '_isda_visualizer', None)
-    if found is None:
-        cfg: Any = model.cfg
-        settings = cfg.get('visualizer') or dict(type='mmseg.SegLocalVisualizer')
-        with DefaultScope.overwrite_default_scope(cfg.get('default_scope')):
-            found = VISUALIZERS.build(
-                {**settings, 'vis_backends': None, 'name': f'inference_{id(model)}'}
-            )
-        found.dataset_meta = model.dataset_meta
-        object.__setattr__(model, '_isda_visualizer', found)  # no sub-module, no state
-    return found

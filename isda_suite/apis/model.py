@@ -29,6 +29,8 @@ from isda_suite.engine.launch import choose_operators
 from isda_suite.engine.metafile import require_published_content
 from isda_suite.engine.type_checks import explain_build_error
 
+from .zoo import local_weights
+
 
 def choose_device(device: str) -> torch.device:
     """Turn ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` into a device that is there.
@@ -93,7 +95,8 @@ def load_model(
 
     Args:
         config: File, name of a shipped config, or the config itself.
-        checkpoint: Weights; every entry must match. ``None`` leaves the model random.
+        checkpoint: Weights, as for :func:`.zoo.resolve_weights`; every entry must match. ``None``
+            leaves the model random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         trust: Read a checkpoint that may run code.
 
@@ -106,6 +109,7 @@ def load_model(
     """
     place = choose_device(device)
     install_safe_loading(trust)
+    checkpoint = local_weights(checkpoint)
     cfg = config if isinstance(config, Config) else read_config(config)
     require_published_content(cfg, [checkpoint])
     asks = asks_for_class_count(cfg.get('model'))

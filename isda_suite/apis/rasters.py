@@ -75,7 +75,7 @@ class RasterPicture:
         choice = choice or BandChoice()
         if not rasterio_is_there():
             raise DataError(f'{path}: reading it as a raster needs rasterio: {INSTALL}')
-        self._dataset = self._open()
+        self._dataset = _open(self.path)
         self.size_hw: Size = (self._dataset.height, self._dataset.width)
         try:
             self._bands = self._choose_bands(choice)
@@ -121,27 +121,11 @@ class RasterPicture:
     @property
     def is_placed(self) -> bool:
         """Whether the file says where on earth it is."""
-        return self._dataset.crs is not None or bool(self._dataset.gcps[0])
+        return _is_placed(self._dataset)
 
     def close(self) -> None:
         """Close the file."""
         self._dataset.close()
-
-    def _open(self) -> Any:
-        import rasterio
-
-        if not self.path.is_file():
-            raise DataError(f'no raster {self.path} (working directory {Path.cwd()})')
-        with self.path.open('rb') as file:
-            start = file.read(4)
-        if start not in _DRIVERS:
-            raise DataError(
-                f'{self.path}: it begins with {start!r}, neither a TIFF nor JPEG 2000: empty, a '
-                'failed download, or of another format (gdal_translate IN OUT.tif)'
-            )
-        with _faults_of(self.path), warnings.catch_warnings():
-            warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)
-            return rasterio.open(self.path, driver=_DRIVERS[start])
 
     def _choose_bands(self, choice: BandChoice) -> list[int]:
         count = self._dataset.count
@@ -193,6 +177,15 @@ class RasterPicture:
             return self._dataset.read(list(bands), **options)
 
 
+def is_georeferenced(path: str | Path) -> bool:
+    """Tell whether a raster says where on earth it is; one that cannot be opened does not."""
+    try:
+        with _open(Path(path)) as dataset:
+            return _is_placed(dataset)
+    except DataError:
+        return False
+
+
 @contextmanager
 def limited_cache() -> Iterator[None]:
     """Keep GDAL's cache of blocks small while rasters are open."""
@@ -203,6 +196,27 @@ def limited_cache() -> Iterator[None]:
 
     with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
         yield
+
+
+def _open(path: Path) -> Any:
+    import rasterio
+
+    if not path.is_file():
+        raise DataError(f'no raster {path} (working directory {Path.cwd()})')
+    with path.open('rb') as file:
+        start = file.read(4)
+    if start not in _DRIVERS:
+        raise DataError(
+            f'{path}: it begins with {start!r}, neither a TIFF nor JPEG 2000: empty, a '
+            'failed download, or of another format (gdal_translate IN OUT.tif)'
+        )
+    with _faults_of(path), warnings.catch_warnings():
+        warnings.simplefilter('ignore', rasterio.errors.NotGeoreferencedWarning)
+        return rasterio.open(path, driver=_DRIVERS[start])
+
+
+def _is_placed(dataset: Any) -> bool:
+    return dataset.crs is not None or bool(dataset.gcps[0])
 
 
 @contextmanager

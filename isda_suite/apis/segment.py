@@ -33,11 +33,18 @@ from .rasters import (
     limited_cache,
     rasterio_is_there,
 )
-from .segmenter import Segmenter, SegmentSettings
 from .tile_choice import TileChoice
+from .tiled_segmenter import SegmentSettings, TiledSegmenter
 
 Array = NDArray[Any]
-__all__ = ['BandChoice', 'SegmentSettings', 'Segmented', 'Segmenter', 'load_model', 'segment_files']
+__all__ = [
+    'BandChoice',
+    'SegmentSettings',
+    'Segmented',
+    'TiledSegmenter',
+    'load_model',
+    'segment_files',
+]
 
 
 @dataclass
@@ -112,7 +119,7 @@ def segment_files(
         ConfigError: if the model cannot be used, or the results would replace the pictures.
         OSError: if the disk does not take a result.
     """
-    segmenter = Segmenter(model, settings)
+    segmenter = TiledSegmenter(model, settings)
     for source, name in name_results(images, out_dir):
         task = Segmented(source, Path(out_dir).expanduser() / name)
         start = time.perf_counter()
@@ -135,7 +142,7 @@ def name_results(images: Image | Sequence[Image], out_dir: str | Path) -> list[t
     taken: set[str] = set()
     for index, source in enumerate(find_images(images)):
         if not isinstance(source, Path):
-            raise DataError('only files get files as results: Segmenter.segment takes arrays')
+            raise DataError('only files get files as results: TiledSegmenter.segment takes arrays')
         if source.parent.resolve() == folder:
             raise ConfigError(f'{out_dir} holds {source}: the results may replace the pictures')
         name = source.stem if source.stem not in taken else f'{index}_{source.stem}'
@@ -149,7 +156,7 @@ def _is_raster(path: Path) -> bool:
 
 
 def _segment_file(
-    segmenter: Segmenter, model: nn.Module, task: Segmented, overlay: bool, progress: bool
+    segmenter: TiledSegmenter, model: nn.Module, task: Segmented, overlay: bool, progress: bool
 ) -> None:
     from tqdm import tqdm
 
@@ -167,6 +174,14 @@ def _segment_file(
         if overlay:
             task.overlay = task.out.with_name(f'{task.out.stem}_overlay.jpg')
             drawer.draw(task.overlay, picture, model, num_classes)
+
+
+def class_map_of(segmenter: TiledSegmenter, picture: Picture) -> Array:
+    """Return the class of every pixel of a picture, (H, W) uint8; 255 where it has no data."""
+    blocks = segmenter.blocks(picture, segmenter.choose(picture, _held_bytes(picture)))
+    if isinstance(picture, RasterPicture):
+        blocks = _without_gaps(blocks, picture)
+    return np.concatenate(list(blocks))
 
 
 def _held_bytes(picture: Picture) -> int:

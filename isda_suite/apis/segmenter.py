@@ -1,188 +1,293 @@
-"""Classes of the pixels of a picture of any size, within a budget of memory."""
+"""One way to use every model: ``Segmenter('isda_r50_3x_coco', 'isda.pth')('photos/*.jpg')``."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from mmengine.config import Config
+from mmengine.logging import print_log
+from torch import nn
 
+from isda_suite.datasets.errors import DataError
+from isda_suite.datasets.image_file import read_image
 from isda_suite.engine.errors import ConfigError
-from isda_suite.layers.enlarged_rows import CroppedRows, EnlargedRows, Rows, argmax_blocks
 
-from .coarse_logits import CoarseLogits, Cost
-from .pictures import ArrayPicture, Picture, ScaledPicture
-from .rasters import BandChoice
-from .tile_choice import (
-    Job,
-    TileChoice,
-    aligned,
-    budget_bytes,
-    choose_tile,
-    with_overlap,
-)
-from .tiling import Axis, BlendedTiles, TileLogits, Window
+from .inference import ImagePipeline, predict_prepared
+from .inputs import Expanded, ImageInput, InputReader, VideoInput
+from .model_choice import load_choice, task_of
+from .pictures import ArrayPicture
+from .results import ImageResult, VideoResult
+from .sample_results import ResultMaker
+from .segment import class_map_of
+from .stored_images import ImageInFile, ImageInRaster
+from .tiled_segmenter import SegmentSettings, TiledSegmenter
+from .video import VideoPrediction, choose_clips, predict_video
 
-Array = NDArray[Any]
-_MEASURED_SIDE = 512
+if TYPE_CHECKING:
+    from .segment import Segmented
 
-
-@dataclass(frozen=True)
-class SegmentSettings:
-    """How pictures are segmented.
-
-    Args:
-        scale: Sides of the network's input in sides of the picture; classes come at the size of
-            the picture. The resizing of the configuration's test pipeline plays no role.
-        tile: Side of tiles in pixels of the network's input; ``None``: one pass if it fits into
-            the memory, else the largest tiles that do.
-        overlap: Least common part of neighbouring tiles; ``None`` is an eighth of a tile.
-        memory_mb: What the whole process may hold, or tensors on the GPU; ``None``: four fifths of
-            what is free.
-        exact: Tiles give the classes of one pass: what the network knows of the whole image is
-            gathered first. Takes longer and disk for temporary files; for ISDNet.
-        bands: Which bands of rasters are taken, and how they become bytes.
-
-    Raises:
-        ConfigError: if a value is out of range.
-    """
-
-    scale: float = 1.0
-    tile: int | None = None
-    overlap: int | None = None
-    memory_mb: int | None = None
-    exact: bool = False
-    bands: BandChoice = field(default_factory=BandChoice)
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        if not 0 < self.scale <= 16:
-            raise ConfigError(f'scale must lie above 0 and at most at 16, got {self.scale}')
-        for name, least in (('tile', 1), ('overlap', 0), ('memory_mb', 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError(f'{name} must be at least {least}, got {value}')
-        if self.exact and self.overlap is not None:
-            raise ConfigError('exact tiles find their overlap themselves: leave overlap out')
+AnyResult = ImageResult | VideoResult
+_BAD_IMAGES = ('stop', 'skip')
 
 
 class Segmenter:
-    """A segmentor that takes pictures of any size.
+    """A model that takes what people have and gives results they can use.
 
-    A picture goes through the network in one pass if the estimate for it fits into the memory
-    allowed, and in overlapping tiles otherwise. The estimate is what a pass over 512 x 512 pixels
-    was measured to take, times the number of pixels, and a fifth more: right for networks of
-    convolutions, too low for attention over all pixels.
+    Inputs are a path, a folder, a pattern with ``*``, an address (``https://…``, ``http://…``,
+    ``file://…``), a BGR array (H, W, 3) uint8, a PIL image, a video (file, camera, array of
+    frames), a GeoTIFF, or an iterable of these, which may be a generator.
+
+    * A model of images takes a video frame by frame: a result for each frame. A model of videos
+      refuses a single picture, and takes a folder or a list of pictures as the frames of one video.
+    * Semantic models take a GeoTIFF in windows, and in tiles where memory asks for it (see
+      :class:`.tiled_segmenter.TiledSegmenter`); so they take every picture if ``tiles`` is given.
+      Any other picture goes through the test pipeline of the configuration.
+    * What is found in an image does not depend on the images beside it in a batch.
+
+    Eight arguments, because they are what the command line of every tool has.
 
     Args:
-        model: A segmentor of mmseg from :func:`.model.load_model`.
-        settings: How pictures are segmented.
+        model: Name of a shipped configuration (``'isda_r50_3x_coco'``), path of one, a
+            configuration, or a model that is built and filled already.
+        weights: Path of a checkpoint, an address, the name of a model of the zoo; ``None`` takes
+            the zoo's weights for this model, ``'random'`` those that training begins with, for
+            trying things out.
+        device: ``auto`` (the first GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        batch_size: Images a pass.
+        score_thr: Instances below this score (0..1) are dropped, and tracks that reach it in no
+            frame.
+        cfg_options: Values to set in the configuration, by dotted key.
+        tiles: How semantic models take pictures in tiles, and which bands of rasters are taken.
+        trust: Read a checkpoint that may run code.
+
+    Attributes:
+        name: Of the configuration.
+        task: ``'instance'``, ``'semantic'`` or ``'video'``.
+        classes: Names of the classes: those of the checkpoint, else of the configuration.
+        model: The network, in evaluation mode.
 
     Raises:
-        ConfigError: if the model is no segmentor, has more than 255 classes, or has no exact tiles
-            where they are asked for.
+        ConfigError: if the model, the weights, the device or an option cannot be used.
+        CheckpointError: if the checkpoint is damaged, unsafe, or of another model.
+        FileNotFoundError: if there is no such checkpoint.
     """
 
-    def __init__(self, model: nn.Module, settings: SegmentSettings | None = None) -> None:
-        self.settings = settings or SegmentSettings()
-        self.network = CoarseLogits(model)
-        if self.network.num_classes > 255:
-            raise ConfigError(
-                f'{self.network.num_classes} classes: class maps of bytes hold at most 255'
-            )
-        self._cost: Cost | None = None
-        self._exact = self.network.exact_tiles() if self.settings.exact else None
+    def __init__(
+        self,
+        model: str | Path | Config | nn.Module,
+        weights: str | Path | None = None,
+        *,
+        device: str = 'auto',
+        batch_size: int = 1,
+        score_thr: float = 0.3,
+        cfg_options: dict[str, Any] | None = None,
+        tiles: SegmentSettings | None = None,
+        trust: bool = False,
+    ) -> None:
+        if batch_size < 1:
+            raise ConfigError(f'batch_size must be at least 1, got {batch_size}')
+        if not 0 <= score_thr <= 1:
+            raise ConfigError(f'score_thr must lie between 0 and 1, got {score_thr}')
+        self.model: Any = load_choice(model, weights, device, cfg_options, trust)
+        cfg = self.model.cfg
+        self.name = Path(cfg.filename).stem if cfg.filename else type(self.model).__name__
+        self.task = task_of(self.model)
+        self.batch_size = batch_size
+        self.score_thr = score_thr
+        self._tiles = tiles
+        self._tiled: TiledSegmenter | None = None
+        self._pipeline: ImagePipeline | None = None
+        self._maker = ResultMaker.of(self.model, self.task, score_thr)
 
-    def segment(self, image: Array) -> Array:
-        """Segment an array.
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self._maker.classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    def __call__(self, inputs: Any, *, progress: bool = False, bad_images: str = 'stop') -> Any:
+        """Predict inputs and hold all results; :meth:`stream` holds one batch.
 
         Args:
-            image: (H, W, 3) uint8 BGR.
+            inputs: See the class.
+            progress: Show a bar.
+            bad_images: See :meth:`stream`.
 
         Returns:
-            (H, W) uint8, the class of each pixel.
-        """
-        picture = ArrayPicture(image)
-        return np.concatenate(list(self.blocks(picture, self.choose(picture))))
-
-    def choose(self, picture: Picture, held_bytes: int = 0) -> TileChoice:
-        """Choose one pass or tiles for a picture.
-
-        Args:
-            picture: The picture.
-            held_bytes: What reading and writing it will take beside the network.
+            One result for one image, or for one video if the model takes videos; else a list, also
+            of one: for a folder, a pattern, an iterable, and the frames of a video.
 
         Raises:
-            ConfigError: if not even the smallest tiles fit into the memory allowed.
+            DataError: if an input is missing, unreadable, or none.
         """
-        settings, align = self.settings, self.network.align
-        seen_hw = ScaledPicture(picture, settings.scale).size_hw
-        if settings.tile is not None:
-            tile = aligned(settings.tile, align)
-            fits = max(seen_hw) <= tile
-            if self._exact is not None and not fits:
-                return TileChoice(tile, 0, None, exact=True)
-            return with_overlap(None if fits else tile, settings.overlap, align, None)
-        if self._cost is None:
-            self._cost = self.network.measure(_MEASURED_SIDE)
-            if self._exact is not None:
-                self._cost = self.network.measure_exact(self._exact, self._cost)
-        job = Job(seen_hw, picture.size_hw, held_bytes)
-        budget = budget_bytes(settings.memory_mb, self.network.device)
-        return choose_tile(self._cost, job, budget, align, settings.overlap, settings.exact)
+        expanded = self._expand(inputs, bad_images)
+        results = list(self._predict(expanded, progress, bad_images))
+        return results[0] if expanded.is_one and results else results
 
-    def num_tiles(self, picture: Picture, choice: TileChoice) -> int:
-        """Return how many passes a choice means, or windows of all maps if it is exact."""
-        seen = ScaledPicture(picture, self.settings.scale)
-        if self._exact is not None and choice.exact:
-            return int(self._exact.num_windows(seen.size_hw, choice.tile))
-        rows, columns = self._axes(seen, choice)
-        return len(rows.starts) * len(columns.starts)
-
-    def blocks(
-        self, picture: Picture, choice: TileChoice, on_tile: Callable[[], Any] = lambda: None
-    ) -> Iterator[Array]:
-        """Yield the classes of a picture from top to bottom.
+    def stream(
+        self, inputs: Any, progress: bool = False, bad_images: str = 'stop'
+    ) -> Iterator[AnyResult]:
+        """Predict inputs one batch at a time, in their order.
 
         Args:
-            picture: The picture.
-            choice: From :meth:`choose`.
-            on_tile: Called after each tile.
+            inputs: See the class. Files are looked for before the first prediction, unless they
+                come from a generator; an address in a list is fetched when its turn comes.
+            progress: Show a bar of the images, or of the frames of each video.
+            bad_images: What happens at an image that cannot be read: ``'stop'`` raises, ``'skip'``
+                logs its name and the cause, and goes on.
+
+        Raises:
+            DataError: if an input is missing, unreadable, or none.
+        """
+        return self._predict(self._expand(inputs, bad_images), progress, bad_images)
+
+    def _expand(self, inputs: Any, bad_images: str) -> Expanded:
+        if bad_images not in _BAD_IMAGES:
+            raise ConfigError(f'bad_images must be one of {_BAD_IMAGES}, got {bad_images!r}')
+        return self._reader().expand(inputs)
+
+    def track(
+        self,
+        source: Any,
+        *,
+        every: int = 1,
+        max_frames: int | None = None,
+        **options: Any,
+    ) -> VideoPrediction:
+        """Predict a video frame by frame, without waiting for its end.
+
+        Args:
+            source: A video file, a folder or pattern of frames, a camera, an address, frames, or an
+                open video.
+            every: Take every n-th frame.
+            max_frames: End after this many.
+            **options: ``clip_len``, ``overlap``, ``keep_tracks`` and ``progress`` of
+                :func:`.video.predict_video`.
+
+        Returns:
+            To be iterated once: the frames with the tracks in them; see there.
+
+        Raises:
+            ConfigError: if the model takes no videos.
+            DataError: if the source is no video, or several.
+        """
+        choose_clips(self.model, options.get('clip_len'), options.get('overlap'))
+        videos = list(self._reader().expand(source).items)
+        if len(videos) != 1 or not isinstance(videos[0], VideoInput):
+            raise DataError(f'{source} is {len(videos)} videos: track takes one after the other')
+        video = videos[0].stored.open(every, max_frames)
+        return predict_video(self.model, video, **options)
+
+    def write_class_maps(
+        self, images: Any, out_dir: str | Path, overlay: bool = False, progress: bool = True
+    ) -> 'Iterator[Segmented]':
+        """Segment files of any size into class maps, a few rows at a time.
+
+        Args:
+            images: Files, folders or patterns.
+            out_dir: Folder for the class maps.
+            overlay: Also draw the classes over the pictures.
+            progress: Show a bar of the tiles of each picture.
 
         Yields:
-            (n, W) uint8, a few rows at a time.
+            What was done with each file; see :func:`.segment.segment_files`.
+
+        Raises:
+            ConfigError: if the model is no segmentor.
+            DataError: if a file is missing or cannot be taken.
         """
-        seen = picture if self.settings.scale == 1 else ScaledPicture(picture, self.settings.scale)
-        whole = (self._exact_rows if choice.exact else self._blended_rows)(seen, choice, on_tile)
-        with torch.no_grad():
-            for _, block in argmax_blocks(EnlargedRows(whole, picture.size_hw)):
-                yield block[0].cpu().numpy()
+        from .segment import segment_files
 
-    def _blended_rows(self, seen: Picture, choice: TileChoice, on_tile: Callable[[], Any]) -> Rows:
-        def run(window: Window) -> TileLogits:
-            found = self.network(seen.read(*window))
-            on_tile()
-            return found
+        return segment_files(self.model, images, out_dir, self._settings, overlay, progress)
 
-        tiles = BlendedTiles(run, *self._axes(seen, choice), self.network.align)
-        return CroppedRows(EnlargedRows(tiles, tiles.padded_hw), seen.size_hw)
+    @property
+    def _settings(self) -> SegmentSettings:
+        return self._tiles or SegmentSettings()
 
-    def _exact_rows(self, seen: Picture, choice: TileChoice, on_tile: Callable[[], Any]) -> Rows:
-        def read(window: Any) -> Tensor:
-            rows, columns = window
-            return self.network.prepare_unpadded(
-                seen.read(rows.start, columns.start, *window.size_hw)
-            )
+    def _reader(self) -> InputReader:
+        in_windows = self.task == 'semantic' and self._tiles is not None
+        return InputReader(self.task, self._settings.bands, in_windows)
 
-        assert self._exact is not None
-        logits: Rows = self._exact.logits(read, seen.size_hw, choice.tile, on_tile)
-        return EnlargedRows(logits, seen.size_hw)
+    def _predict(self, expanded: Expanded, progress: bool, bad_images: str) -> Iterator[AnyResult]:
+        from tqdm import tqdm
 
-    def _axes(self, seen: Picture, choice: TileChoice) -> tuple[Axis, Axis]:
-        height, width = (
-            Axis.spread(side, choice.tile or side, choice.overlap, self.network.align)
-            for side in seen.size_hw
-        )
-        return height, width
+        if self.task == 'video':
+            for video in expanded.items:
+                yield self._of_video(video, progress)
+            return
+        total = expanded.total
+        with tqdm(total=total, unit='image', disable=not progress) as bar:
+            for result in self._of_images(expanded.items, bad_images):
+                yield result
+                bar.update()
+
+    def _of_video(self, video: Any, progress: bool) -> VideoResult:
+        opened = video.stored.open()
+        prediction = predict_video(self.model, opened, progress=progress)
+        scores: dict[tuple[int, int], float] = {}
+        size_hw: Any = None
+        for frame in prediction:
+            size_hw = frame.image.shape[:2]
+            pairs = zip(frame.ids, frame.scores, strict=True)
+            scores |= {(track, frame.number): score for track, score in pairs}
+        return self._maker.of_tracks(video, prediction, size_hw, scores)
+
+    def _of_images(self, images: Iterator[Any], bad_images: str) -> Iterator[ImageResult]:
+        waiting: list[tuple[ImageInput, Any]] = []
+        while True:
+            try:
+                image = next(images)  # which may be fetched now, or be a frame that is cut off
+                ready = self._in_tiles(image) if self._takes_tiles(image) else self._prepare(image)
+            except StopIteration:
+                break
+            except DataError as error:
+                if bad_images == 'stop':
+                    raise
+                print_log(f'skipped: {error}', 'current', level=logging.WARNING)
+                continue
+            waiting.append((image, ready))
+            if len(waiting) == self.batch_size:
+                yield from self._of_batch(waiting)
+                waiting = []
+        yield from self._of_batch(waiting)
+
+    def _of_batch(self, batch: Sequence[tuple[ImageInput, Any]]) -> Iterator[ImageResult]:
+        """Yield the results of images: those that are done already, and those of one pass."""
+        prepared = [ready for _, ready in batch if not isinstance(ready, ImageResult)]
+        samples = iter(predict_prepared(self.model, prepared))
+        for image, ready in batch:
+            if isinstance(ready, ImageResult):
+                yield ready
+            else:
+                yield self._maker.of_sample(image, next(samples))
+
+    def _prepare(self, image: ImageInput) -> Any:
+        if self._pipeline is None:
+            self._pipeline = ImagePipeline(self.model.cfg)
+        stored = image.stored
+        source = stored.path if isinstance(stored, ImageInFile) else stored.read((0, 0))
+        # The same number for all: random numbers of a model must not follow from the place.
+        return self._pipeline(source, 0)
+
+    def _takes_tiles(self, image: ImageInput) -> bool:
+        is_raster = isinstance(image.stored, ImageInRaster)
+        return self.task == 'semantic' and (is_raster or self._tiles is not None)
+
+    def _in_tiles(self, image: ImageInput) -> ImageResult:
+        if self._tiled is None:
+            self._tiled = TiledSegmenter(self.model, self._settings)
+        stored = image.stored
+        if isinstance(stored, ImageInRaster):
+            with stored.opened() as raster:
+                return self._maker.of_class_map(image, class_map_of(self._tiled, raster))
+        if isinstance(stored, ImageInFile):
+            pixels = read_image(str(stored.path))
+        else:
+            pixels = stored.read((0, 0))
+        return self._maker.of_class_map(image, class_map_of(self._tiled, ArrayPicture(pixels)))

@@ -5,6 +5,7 @@ from typing import Any
 
 from isda_suite.apis.evaluation import add_report, choose_evaluators, make_format_only
 from isda_suite.apis.evaluation_pipelines import mirrored_views, require_labels
+from isda_suite.apis.zoo import local_weights
 from isda_suite.engine.class_count import settle_class_count
 from isda_suite.engine.config_checks import check_paths, check_work_dir, require_parts
 from isda_suite.engine.dataset_config import innermost_dataset
@@ -34,7 +35,8 @@ def evaluate(
 
     Args:
         config: A configuration file, its bare name, or a ``Config``.
-        checkpoint: The weights; they must fit the model completely.
+        checkpoint: The weights, as for :func:`.zoo.resolve_weights`; they must fit the model
+            completely.
         eval: What to evaluate instead of the configured metrics, e.g. ``['segm', 'bbox']``.
         out: File for the predictions, ``.json`` or ``.pkl``.
         format_only: Write result files for an evaluation server and compute nothing.
@@ -56,6 +58,7 @@ def evaluate(
         CheckpointError: if the checkpoint is damaged or of another model.
     """
     cfg = load_config(config, cfg_options, work_dir)
+    checkpoint = local_weights(checkpoint) or checkpoint
     _check_files(cfg, checkpoint, out)
     prepare_run(cfg, launcher, trust_checkpoint)
     _set_up_test(cfg, eval, format_only, tta, out_dir)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from isda_suite.apis.evaluation_pipelines import require_labels
+from isda_suite.apis.zoo import local_weights
 from isda_suite.engine.class_count import settle_class_count
 from isda_suite.engine.config_checks import check_paths, check_work_dir, require_parts
 from isda_suite.engine.errors import ConfigError
@@ -62,6 +63,7 @@ def train(
     """
     cfg = load_config(config, cfg_options, work_dir)
     from_newest = _set_resume(cfg, resume)
+    cfg.load_from = local_weights(cfg.get('load_from'))
     _check_files(cfg)
     _set_optimisation(cfg, amp, auto_scale_lr)
     _set_randomness(cfg, seed, deterministic)

@@ -37,6 +37,8 @@ class TransferOptions:
         num_tries: Tries a file; each goes on where the last one stopped.
         pause_s: Seconds between tries, doubled each time.
         progress: Whether to show a progress bar.
+        max_bytes: Larger files are refused; ``None`` takes any.
+        keeps_part: Whether what has arrived is kept for the next call.
     """
 
     allow_http: bool = False
@@ -44,6 +46,8 @@ class TransferOptions:
     num_tries: int = 4
     pause_s: float = 1.0
     progress: bool = True
+    max_bytes: int | None = None
+    keeps_part: bool = True
 
 
 class _SameSchemeRedirects(urllib.request.HTTPRedirectHandler):
@@ -116,11 +120,12 @@ def fetch(
             _continue_part(source, part, options, stop or threading.Event())
             break
         except _TransientError as error:
-            have = part.stat().st_size if part.exists() else 0
             if attempt + 1 == options.num_tries:
+                have = part.stat().st_size if part.exists() else 0
+                kept = f'; the first {have} bytes are kept, the same command goes on from there'
                 raise DownloadError(
-                    f'{source.url}: {error} ({options.num_tries} tries); the first {have} bytes '
-                    'are kept, the same command goes on from there'
+                    f'{source.url}: {error} ({options.num_tries} tries)'
+                    f'{kept if options.keeps_part else ""}'
                 ) from error
             time.sleep(options.pause_s * 2**attempt)
     try:
@@ -222,6 +227,9 @@ def _copy(
     total = start + int(length) if length is not None else source.size
     if source.size is not None and total is not None and total > source.size:
         raise DownloadError(f'{source.url}: the server sends {total} bytes, expected {source.size}')
+    limit = options.max_bytes
+    if limit is not None and total is not None and total > limit:
+        raise DownloadError(f'{source.url}: {total} bytes, more than the {limit} allowed')
     bar = tqdm(
         desc=source.file_name,
         total=total,
@@ -239,6 +247,8 @@ def _copy(
                 raise DownloadError(f'{source.url}: stopped; the same command goes on')
             if total is not None and have + len(chunk) > total:
                 raise DownloadError(f'{source.url}: the server sends more than {total} bytes')
+            if limit is not None and have + len(chunk) > limit:
+                raise DownloadError(f'{source.url}: more than the {limit} bytes allowed')
             file.write(chunk)
             have += len(chunk)
             bar.update(len(chunk))

@@ -47,7 +47,7 @@ def video_record(sample: Json) -> Json | None:
         'video_length': length,
         'size_hw': [int(side) for side in sample['ori_shape'][:2]],
         'tracks': [
-            {'label': label, 'score': score, 'segmentations': [_text(mask) for mask in masks]}
+            {'label': label, 'score': score, 'segmentations': [plain_code(mask) for mask in masks]}
             for label, score, masks in rows
         ],
     }
@@ -60,7 +60,7 @@ def video_record(sample: Json) -> Json | None:
     return record
 
 
-def _text(mask: Json | None) -> Json | None:
+def plain_code(mask: Json | None) -> Json | None:
     """Return an RLE as json takes it."""
     if mask is None:
         return None

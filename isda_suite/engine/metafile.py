@@ -48,6 +48,34 @@ def require_published_content(cfg: Any, checkpoints: Iterable[str | Path | None]
                 )
 
 
+def read_models(metafile: Path) -> list[dict[str, Any]]:
+    """Return the models of a metafile, each with the metadata of its collection.
+
+    Args:
+        metafile: The file.
+
+    Returns:
+        The entries of ``Models``; ``Metadata`` holds the collection's where the entry's own says
+        nothing else.
+
+    Raises:
+        ConfigError: if it cannot be read, or an entry has no ``Name`` or no ``Config``.
+    """
+    content = _read(metafile)
+    collections = content.get('Collections') if isinstance(content, dict) else None
+    shared = {one.get('Name'): one.get('Metadata') or {} for one in collections or []}
+    models = copy.deepcopy(_models(content))
+    for model in models:
+        missing = [key for key in ('Name', 'Config') if not isinstance(model.get(key), str)]
+        if missing:
+            raise ConfigError(
+                f'{metafile}: an entry of Models has no {" and no ".join(missing)}: {model!r}'
+            )
+        own = model.get('Metadata') or {}
+        model['Metadata'] = {**shared.get(model.get('In Collection'), {}), **own}
+    return models
+
+
 def describe(hashes: Mapping[str, str]) -> list[str]:
     """Return the lines of a metafile that name published weights.
 

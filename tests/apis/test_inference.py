@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from isda_suite.apis.inference import (
-    draw,
     find_images,
     iterate_predictions,
     load_model,
@@ -84,23 +83,10 @@ def test_instances_below_the_threshold_are_dropped(model, folder):
     assert len(kept) == int((scores >= middle).sum())
 
 
-def test_predictions_are_drawn_to_files(model, folder, tmp_path):
-    for prediction in iterate_predictions(model, folder / 'images', progress=False):
-        draw(model, prediction, tmp_path / prediction.name, score_thr=0.0)
-        drawn = cv2.imread(str(tmp_path / prediction.name))
-        plain = cv2.imread(str(prediction.source))
-        factor = drawn.shape[0] // plain.shape[0]  # small images are enlarged
-        assert drawn.shape[:2] == (factor * plain.shape[0], factor * plain.shape[1])
-        smaller = cv2.resize(drawn, plain.shape[1::-1], interpolation=cv2.INTER_AREA)
-        assert np.abs(smaller.astype(int) - plain).max() > 50
-
-
 def test_a_segmentor_predicts_a_class_map(folder, tmp_path):
     segmentor = load_model(write_config(tmp_path, SEGMENTOR), device='cpu')
     found = list(iterate_predictions(segmentor, folder / 'images' / '0.png', progress=False))
     assert tuple(found[0].sample.pred_sem_seg.data.shape) == (1, 40, 56)
-    draw(segmentor, found[0], tmp_path / 'a.png')
-    assert cv2.imread(str(tmp_path / 'a.png')).shape == (40, 56, 3)
 
 
 @pytest.mark.parametrize(

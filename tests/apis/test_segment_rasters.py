@@ -8,7 +8,7 @@ pytest.importorskip('rasterio', reason='rasters need rasterio (pip install isda_
 import rasterio
 
 from isda_suite.apis.model import load_model
-from isda_suite.apis.segment import BandChoice, Segmenter, SegmentSettings, segment_files
+from isda_suite.apis.segment import BandChoice, SegmentSettings, TiledSegmenter, segment_files
 from isda_suite.datasets.errors import DataError
 from tests.apis.raster_files import PLACE, noise, write_raster
 from tests.engine.toy_segmentor import write_config
@@ -33,7 +33,7 @@ def test_a_raster_becomes_classes_at_the_same_place(model, tmp_path):
     done, classes, found = segment(model, path, tmp_path / 'out', tile=96, overlap=32)
     assert (done.num_tiles, done.notes) == (12, [])
     assert (found['crs'].to_epsg(), found['transform']) == (32633, PLACE['transform'])
-    whole = Segmenter(model).segment(np.ascontiguousarray(pixels[::-1].transpose(1, 2, 0)))
+    whole = TiledSegmenter(model).segment(np.ascontiguousarray(pixels[::-1].transpose(1, 2, 0)))
     assert np.array_equal(classes, whole)
     assert found['colours'][1][:3] == (0, 255, 255), 'the palette of DeepGlobe'
 

@@ -1,177 +1,263 @@
-"""Any size, one pass or tiles, against the model's own prediction."""
-
-import types
+"""The one inference API: models, images in every form, batches, streams, faults."""
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from PIL import Image
 
-from isda_suite.apis.coarse_logits import CoarseLogits
-from isda_suite.apis.inference import predict
+import isda_suite
+from isda_suite import InstanceResult, Segmenter, SemanticResult
 from isda_suite.apis.model import load_model
-from isda_suite.apis.segmenter import Segmenter, SegmentSettings
-from isda_suite.engine.config_file import read_config
+from isda_suite.apis.tiled_segmenter import SegmentSettings
+from isda_suite.checkpoint.errors import CheckpointError
+from isda_suite.datasets.errors import DataError
 from isda_suite.engine.errors import ConfigError
-from isda_suite.engine.memory import used_memory
-from tests.apis.tiny_models import write_config as write_tiny_config
-from tests.engine.toy_segmentor import write_config
-from tests.methods.isdnet.build import lively_isdnet
+from tests.apis.tiny_models import DETECTOR, SEGMENTOR, write_config, write_image
 
-BINARY = "\nmodel['decode_head'].update(num_classes=2, out_channels=1, threshold=0.4, "
-BINARY += "loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True))"
+SIZES = [(40, 56), (60, 40), (33, 47)]
 
 
-def toy(folder, extra=''):
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """A config, weights that find something, three images and a note."""
+    where = tmp_path_factory.mktemp('segmenter')
     torch.manual_seed(0)
-    return load_model(read_config(write_config(folder, folder, extra)), device='cpu')
+    model = load_model(write_config(where), device='cpu')
+    for parameter in model.mask_head.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    meta = {'dataset_meta': {'classes': ('fox', 'owl', 'yak')}}
+    torch.save({'state_dict': model.state_dict(), 'meta': meta}, where / 'named.pth')
+    torch.save({'state_dict': model.state_dict()}, where / 'plain.pth')
+    for index, size in enumerate(SIZES):
+        write_image(where / 'images' / f'{index}.png', *size, seed=index)
+    (where / 'images' / 'notes.txt').write_text('no image')
+    return where
 
 
 @pytest.fixture(scope='module')
-def model(tmp_path_factory):
-    return toy(tmp_path_factory.mktemp('toy'))
+def segmenter(folder):
+    return Segmenter(folder / 'tiny.py', folder / 'named.pth', device='cpu', score_thr=0.0)
 
 
 @pytest.fixture(scope='module')
-def image():
-    small = np.random.default_rng(0).integers(0, 256, (21, 26, 3), np.uint8)
-    return cv2.resize(small, (389, 313))
+def semantic(folder):
+    torch.manual_seed(0)
+    return Segmenter(write_config(folder, SEGMENTOR, 'seg.py'), 'random', device='cpu')
 
 
-def predicted(model, image):
-    return predict(model, image, progress=False)[0].pred_sem_seg.data[0].numpy()
+def same(found, expected):
+    assert len(expected) and np.array_equal(found.labels, expected.labels)
+    assert np.array_equal(found.masks, expected.masks)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
+    np.testing.assert_allclose(found.boxes, expected.boxes, rtol=1e-5)
 
 
-def test_one_pass_gives_the_classes_of_the_model(model, image):
-    found = Segmenter(model).segment(image)
-    assert found.dtype == np.uint8 and len(np.unique(found)) > 2
-    assert np.array_equal(found, predicted(model, image))
+def test_it_is_a_public_name_and_knows_itself(segmenter, semantic):
+    assert isda_suite.Segmenter is Segmenter and 'Segmenter' in isda_suite.__all__
+    assert (segmenter.name, segmenter.task) == ('tiny', 'instance')
+    assert (semantic.name, semantic.task) == ('seg', 'semantic')
+    assert segmenter.device == torch.device('cpu') and not segmenter.model.training
 
 
-@pytest.mark.parametrize(('tile', 'overlap'), [(128, 32), (64, 32), (256, None), (352, 64)])
-@pytest.mark.parametrize('scale', [1.0, 0.8])
-def test_tiles_of_a_network_that_sees_little_give_the_same_classes(
-    model, image, tile, overlap, scale
-):
-    whole = Segmenter(model, SegmentSettings(scale=scale)).segment(image)
-    in_tiles = Segmenter(model, SegmentSettings(scale=scale, tile=tile, overlap=overlap))
-    assert np.array_equal(in_tiles.segment(image), whole)
+def test_classes_are_those_of_the_checkpoint_or_of_the_config(segmenter, folder):
+    assert segmenter.classes == ('fox', 'owl', 'yak')
+    plain = Segmenter(folder / 'tiny.py', folder / 'plain.pth', device='cpu')
+    assert plain.classes == ('ant', 'bee', 'cat')
 
 
-def test_tiles_without_overlap_show_at_their_edges(model, image):
-    whole = Segmenter(model).segment(image)
-    found = Segmenter(model, SegmentSettings(tile=128, overlap=0)).segment(image)
-    assert 0 < (found != whole).mean() < 0.05
+def test_a_model_is_a_path_a_config_or_a_network(segmenter, folder):
+    image = folder / 'images' / '0.png'
+    expected = segmenter(image)
+    cfg = Config.fromfile(folder / 'tiny.py')
+    same(Segmenter(cfg, folder / 'named.pth', device='cpu', score_thr=0.0)(image), expected)
+    same(Segmenter(segmenter.model, score_thr=0.0)(image), expected)
+    fewer = {'model.test_cfg.max_per_img': 2}
+    few = Segmenter(cfg, folder / 'named.pth', cfg_options=fewer, device='cpu', score_thr=0.0)
+    assert len(few(image)) == 2 and cfg.model.test_cfg.max_per_img == 10
 
 
-def test_a_smaller_input_gives_other_classes_at_the_size_of_the_picture(model, image):
-    whole = Segmenter(model).segment(image)
-    found = Segmenter(model, SegmentSettings(scale=0.5)).segment(image)
-    assert found.shape == whole.shape and 0 < (found != whole).mean() < 0.3
-
-
-def test_one_logit_of_a_binary_segmentor_is_compared_with_its_threshold(tmp_path, image):
-    binary = toy(tmp_path, BINARY)
-    torch.nn.init.normal_(binary.decode_head.conv_seg.weight)
-    logits = CoarseLogits(binary)._raw(CoarseLogits(binary)._prepare(image))
-    binary.decode_head.conv_seg.bias.data -= logits.mean().item()
-    found = Segmenter(binary).segment(image)
-    assert set(np.unique(found)) == {0, 1}
-    assert np.mean(found != predicted(binary, image)) < 1e-4
-
-
-def test_logits_are_taken_before_their_enlargement_only_if_nothing_else_happens(model, image):
-    coarse, _ = CoarseLogits(model)(image[:64, :64])
-    assert coarse.shape[2:] == (16, 16)
-    plain = model.encode_decode
-    try:
-        model.encode_decode = lambda *args: -plain(*args)
-        full, _ = CoarseLogits(model)(image[:64, :64])
-        assert full.shape[2:] == (64, 64)
-        found = Segmenter(model, SegmentSettings(tile=96, overlap=32)).segment(image)
-        assert np.array_equal(found, predicted(model, image))
-    finally:
-        del model.encode_decode
-
-
-def test_a_segmentor_may_hand_out_its_coarse_logits_by_itself(model, image):
-    try:
-        model.class_logits = lambda inputs: torch.zeros(1, 7, 8, 8)
-        assert CoarseLogits(model)(image[:64, :64])[0].shape[2:] == (8, 8)
-    finally:
-        del model.class_logits
-
-
-def test_what_is_no_segmentor_is_refused(tmp_path):
-    detector = load_model(write_tiny_config(tmp_path), device='cpu')
-    with pytest.raises(ConfigError, match='SOLO is no segmentor of mmseg'):
-        Segmenter(detector)
-
-
-def test_the_memory_allowed_decides_between_one_pass_and_tiles(model):
-    used_mb = used_memory() / 2**20
-    picture = types.SimpleNamespace(size_hw=(3000, 3000))
-    plenty = Segmenter(model, SegmentSettings(memory_mb=int(used_mb) + 10_000))
-    assert plenty.choose(picture).tile is None
-    tight = Segmenter(model, SegmentSettings(memory_mb=int(used_mb) + 400))
-    choice = tight.choose(picture)
-    assert choice.tile is not None and choice.estimate < 400 * 2**20
-    assert tight.num_tiles(picture, choice) > 1
-    too_little = Segmenter(model, SegmentSettings(memory_mb=int(used_mb) - 100))
-    with pytest.raises(ConfigError, match=r'allow more with memory_mb'):
-        too_little.choose(picture)
+def test_a_shipped_name_is_enough_for_the_configuration():
+    segmenter = Segmenter('isda_sample', 'random', device='cpu')
+    assert segmenter.name == 'isda_sample' and 'disk' in segmenter.classes
 
 
 @pytest.mark.parametrize(
-    'wrong', [dict(scale=0), dict(scale=-1.0), dict(tile=0), dict(overlap=-1), dict(memory_mb=0)]
+    'make, error, said',
+    [
+        (lambda f: Segmenter('isda_sampel', 'random'), ConfigError, 'nearest.*isda_sample'),
+        (lambda f: Segmenter('isda_r50_3x_coco'), CheckpointError, 'no weights published'),
+        (lambda f: Segmenter(f / 'tiny.py'), ConfigError, "no weights given.*'random'"),
+        (lambda f: Segmenter(f / 'tiny.py', f / 'absent.pth'), FileNotFoundError, 'absent.pth'),
+        (lambda f: Segmenter(f / 'tiny.py', 'random', device='tpu9'), ConfigError, 'none of auto'),
+        (lambda f: Segmenter(f / 'tiny.py', 'random', batch_size=0), ConfigError, 'batch_size'),
+        (lambda f: Segmenter(f / 'tiny.py', 'random', score_thr=2), ConfigError, 'score_thr'),
+        (lambda f: Segmenter(f / 'tiny.py', 'random', cfg_options={'modle.x': 1}), ConfigError,
+         'modle'),
+        (lambda f: Segmenter(torch.nn.Linear(1, 1)), ConfigError, 'no cfg'),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_refused_with_the_way_out(folder, make, error, said):
+    with pytest.raises(error, match=said):
+        make(folder)
+
+
+def test_one_image_gives_one_result_and_several_a_list(segmenter, folder):
+    images = folder / 'images'
+    one = segmenter(images / '0.png')
+    assert isinstance(one, InstanceResult) and one.image_size == (40, 56)
+    for several in (images, str(images / '*.png'), [images / f'{i}.png' for i in range(3)]):
+        results = segmenter(several)
+        assert [result.name for result in results] == ['0', '1', '2']
+        assert [result.image_size for result in results] == SIZES
+        assert [result.masks.shape[1:] for result in results] == SIZES
+        same(results[0], one)
+    assert [r.name for r in segmenter([images / '2.png'])] == ['2'] and segmenter([]) == []
+
+
+def test_files_arrays_pil_images_and_addresses_give_the_same(segmenter, folder):
+    path = folder / 'images' / '1.png'
+    expected = segmenter(path)
+    pil = Image.open(path)
+    for given in (str(path), cv2.imread(str(path)), pil, path.as_uri(), pil.convert('RGBA')):
+        found = segmenter(given)
+        same(found, expected)
+        assert np.array_equal(found.image(), np.asarray(pil))
+
+
+def test_grey_and_deep_pil_images_are_seen_as_their_files_are(segmenter, folder, tmp_path):
+    grey = cv2.imread(str(folder / 'images' / '0.png'), cv2.IMREAD_GRAYSCALE)
+    for name, pixels in (('grey.png', grey), ('deep.png', grey.astype(np.uint16) * 256 + 77)):
+        cv2.imwrite(str(tmp_path / name), pixels)
+        same(segmenter(Image.open(tmp_path / name)), segmenter(tmp_path / name))
+    with pytest.raises(DataError, match="mode 'F' has values of 32 bits"):
+        segmenter(Image.fromarray(grey.astype(np.float32)))
+
+
+def test_rotation_tags_are_obeyed_as_the_loader_of_the_config_does(segmenter, folder, tmp_path):
+    plain = Image.open(folder / 'images' / '0.png')
+    tags = plain.getexif()
+    tags[0x0112] = 6  # a quarter turn
+    plain.save(tmp_path / 'turned.jpg', exif=tags)
+    turned = segmenter(tmp_path / 'turned.jpg')
+    assert turned.image_size == (56, 40)  # this config loads with mmcv, which turns
+    assert turned.image().shape == (56, 40, 3) and turned.plot().shape[0] > turned.plot().shape[1]
+    assert segmenter(Image.open(tmp_path / 'turned.jpg')).image_size == (40, 56)
+
+
+@pytest.mark.parametrize('batch_size', [2, 4])
+def test_batches_of_different_sizes_give_what_single_images_give(segmenter, folder, batch_size):
+    files = [folder / 'images' / f'{i}.png' for i in (0, 1, 0, 2, 2)]
+    expected = [segmenter(file) for file in files]
+    batched = Segmenter(segmenter.model, batch_size=batch_size, score_thr=0.0)
+    for found, want in zip(batched(files), expected, strict=True):
+        same(found, want)
+    names = [result.name for result in batched(files)]
+    assert names == ['0', '1', '2_0', '2', '4_2']  # files of results must not replace each other
+
+
+def test_a_stream_of_a_generator_holds_one_batch(segmenter):
+    given, passes = [], []
+
+    def images():
+        for seed in range(5):
+            given.append(seed)
+            yield np.random.default_rng(seed).integers(0, 255, (32, 32, 3), np.uint8)
+
+    batched = Segmenter(segmenter.model, batch_size=2, score_thr=0.0)
+    for result in batched.stream(images()):
+        passes.append((result.name, len(given)))
+    assert passes == [(f'image_{i}', min(2 * (i // 2) + 2, 5)) for i in range(5)]
+
+
+def test_a_bar_is_shown_if_asked_for(segmenter, folder, capsys):
+    segmenter(folder / 'images')
+    assert '3/3' not in capsys.readouterr().err
+    list(segmenter.stream(folder / 'images', progress=True))
+    assert '3/3' in capsys.readouterr().err
+
+
+def test_the_threshold_drops_what_scores_below(segmenter, folder):
+    image = folder / 'images' / '0.png'
+    everything = segmenter(image)
+    middle = float(np.median(everything.scores))
+    kept = Segmenter(segmenter.model, score_thr=middle)(image)
+    assert 0 < len(kept) < len(everything)
+    same(kept, everything.above(middle))
+    assert (np.diff(everything.scores) <= 0).all()
+    assert len(Segmenter(segmenter.model, score_thr=1.0)(image)) == 0
+
+
+@pytest.mark.parametrize(
+    'given, said',
+    [
+        ('absent.png', r'no image absent\.png'),
+        ('absent/*.png', 'no file here ends with'),
+        ('ftp://host/a.png', 'addresses begin with https'),
+        ('file://host/a.png', "the machine 'host'"),
+        (np.zeros((4, 4)), r'float64 \(4, 4\)'),
+        (np.zeros((4, 4, 3), np.float32), r'float32 \(4, 4, 3\)'),
+        (np.zeros((3, 4, 4), np.uint8), r'uint8 \(3, 4, 4\)'),
+        (np.zeros((0, 4, 3), np.uint8), r'uint8 \(0, 4, 3\)'),
+        (None, 'expected a path.*got NoneType'),
+        ([3.5], 'expected a path.*got float'),
+    ],
+    ids=str,
 )
-def test_values_out_of_range_are_refused_by_name(wrong):
-    with pytest.raises(ConfigError, match=next(iter(wrong))):
-        SegmentSettings(**wrong)
+def test_what_is_no_image_is_refused(segmenter, given, said):
+    with pytest.raises(DataError, match=said):
+        segmenter(given)
 
 
-def test_an_overlap_of_more_than_half_a_tile_is_refused(model, image):
-    with pytest.raises(ConfigError, match='tiles of 128 pixels cannot overlap by 96'):
-        Segmenter(model, SegmentSettings(tile=128, overlap=70)).segment(image)
+def test_an_empty_folder_is_an_error_before_anything_is_predicted(segmenter, folder, tmp_path):
+    with pytest.raises(DataError, match='no file here ends with'):
+        segmenter.stream([folder / 'images' / '0.png', tmp_path])
 
 
-@pytest.mark.parametrize('scale', [1.0, 0.8])
-def test_exact_tiles_give_the_classes_of_one_pass(scale):
-    isdnet = lively_isdnet(**{'decode_head.dilations': (1, 2, 3)})
-    small = np.random.default_rng(0).integers(0, 256, (27, 25, 3), np.uint8)
-    large = cv2.resize(small, (811, 897))
-    logits = CoarseLogits(isdnet)(large)[0]
-    isdnet.refine_head.conv_seg.predict.bias.data -= logits.mean((0, 2, 3))
-    whole, exact, plain = (
-        Segmenter(isdnet, SegmentSettings(scale=scale, **settings)).segment(large)
-        for settings in (dict(), dict(tile=160, exact=True), dict(tile=160))
-    )
-    assert len(np.unique(whole)) == 3
-    assert np.mean(exact != whole) < 1e-5  # ties
-    assert np.mean(plain != whole) > 1e-3
+def test_a_broken_image_is_named_or_skipped(segmenter, folder, tmp_path, caplog):
+    cut = write_image(tmp_path / 'cut.png')
+    cut.write_bytes(cut.read_bytes()[:60])
+    files = [folder / 'images' / '0.png', cut, folder / 'images' / '2.png']
+    stream = segmenter.stream(files)
+    assert next(stream).name == '0'
+    with pytest.raises(DataError, match=r'cut\.png: its 60 bytes cannot be decoded'):
+        next(stream)
+    found = segmenter(files, bad_images='skip')
+    assert [result.name for result in found] == ['0', '2']
+    with pytest.raises(ConfigError, match='bad_images must be one of'):
+        segmenter(files, bad_images='ignore')
 
 
-def test_exact_tiles_are_chosen_by_the_memory_that_their_surroundings_take_too(monkeypatch):
-    monkeypatch.setattr('isda_suite.apis.tile_choice.used_memory', lambda: 0)
-    isdnet = lively_isdnet()
-    picture = types.SimpleNamespace(size_hw=(9000, 9000))
-    plain = Segmenter(isdnet, SegmentSettings(memory_mb=400)).choose(picture)
-    segmenter = Segmenter(isdnet, SegmentSettings(memory_mb=400, exact=True))
-    exact = segmenter.choose(picture)
-    assert exact.exact and exact.tile < plain.tile and exact.estimate < 400 * 2**20
-    assert segmenter.num_tiles(picture, exact) > 7
-    with pytest.raises(ConfigError, match='allow more with memory_mb'):
-        Segmenter(isdnet, SegmentSettings(memory_mb=20, exact=True)).choose(picture)
+def test_a_segmentor_gives_a_class_map(semantic, folder):
+    result = semantic(folder / 'images' / '0.png')
+    assert isinstance(result, SemanticResult) and result.class_map.shape == (40, 56)
+    assert result.class_map.dtype == np.uint8 and result.palette == [[0, 99, 0], [0, 0, 99]]
+    assert np.array_equal(result.masks.argmax(0), result.class_map - result.labels.min())
+    results = semantic(folder / 'images')
+    assert [r.class_map.shape for r in results] == SIZES
 
 
-def test_exact_tiles_are_refused_where_they_cannot_be(model):
-    with pytest.raises(ConfigError, match='has no exact tiles, only ISDNet has'):
-        Segmenter(model, SegmentSettings(exact=True))
-    with pytest.raises(ConfigError, match='leave overlap out'):
-        SegmentSettings(exact=True, overlap=32)
-    padded = lively_isdnet()
-    padded.data_preprocessor.test_cfg = dict(size_divisor=32)
-    with pytest.raises(ConfigError, match=r'are padded to .* without data_preprocessor\.test_cfg'):
-        Segmenter(padded, SegmentSettings(exact=True, tile=64)).segment(
-            np.zeros((97, 97, 3), np.uint8)
-        )
+def test_a_huge_picture_goes_in_tiles_if_they_are_asked_for(semantic, tmp_path):
+    file = write_image(tmp_path / 'wide.png', 80, 1500)
+    settings = SegmentSettings(tile=128, overlap=64)
+    in_tiles = Segmenter(semantic.model, tiles=settings)
+    passes = []
+    handle = semantic.model.backbone.register_forward_hook(lambda *_: passes.append(1))
+    result = in_tiles(file)
+    handle.remove()
+    assert result.class_map.shape == (80, 1500) and len(passes) > 15
+    assert np.array_equal(result.class_map, in_tiles(cv2.imread(str(file))).class_map)
+
+
+def test_detectors_without_masks_give_boxes(folder):
+    text = DETECTOR.split('    mask_head=dict(')[0].replace("type='SOLO'", "type='FCOS'")
+    text += """    bbox_head=dict(
+        type='FCOSHead', num_classes=3, in_channels=16, stacked_convs=1, feat_channels=16,
+        strides=[4, 8, 16, 32, 64], norm_cfg=dict(type='GN', num_groups=4)),
+    test_cfg=dict(nms_pre=50, score_thr=0.0, nms=dict(type='nms', iou_threshold=0.5),
+                  max_per_img=5))
+""" + DETECTOR[DETECTOR.index('pipeline = ') :].replace(', with_mask=True', '')
+    boxes = Segmenter(write_config(folder, text, 'boxes.py'), 'random', device='cpu', score_thr=0)
+    result = boxes(folder / 'images' / '0.png')
+    assert len(result) == 5 and not result.has_masks and result.plot().ndim == 3

@@ -49,7 +49,7 @@ OPTION_READERS = {
     'watch': ['watch', 'data/val', 'toy.py', 'toy.pth'],
     'segment': ['segment', 'toy.py', 'toy.pth', 'data/val'],
     'print-config': ['print-config', 'toy.py'],
-    'demo': ['demo'],
+    'sample-demo': ['sample-demo'],
 }
 RESULTS_READERS = {
     'results': ['eval-video', 'FILE', 'tracks.json'],

@@ -35,7 +35,7 @@ from tests.reliability.commands import (
     RESULTS_READERS,
 )
 
-READ_NOTHING = {'write-sample'}
+READ_NOTHING = {'write-sample', 'doctor', 'zoo'}
 DOWNLOADS = {'download'}
 
 

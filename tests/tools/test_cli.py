@@ -12,6 +12,21 @@ def test_help_and_version(capsys):
     assert capsys.readouterr().out.strip()[0].isdigit()
 
 
+def test_messages_name_the_program_that_was_called(capsys, monkeypatch):
+    assert main(['--help']) == 0
+    assert capsys.readouterr().out.startswith('usage: python -m isda_suite COMMAND')
+    monkeypatch.setattr(sys, 'argv', ['/usr/bin/isda'])
+    assert main(['--help']) == 0
+    assert capsys.readouterr().out.startswith('usage: isda COMMAND')
+
+
+def test_the_help_loads_nothing_heavy():
+    code = 'import sys; from isda_suite.cli import main; main(["--help"]); '
+    code += "print([m for m in ('torch', 'mmengine', 'numpy', 'cv2') if m in sys.modules])"
+    done = run(sys.executable, '-c', code, timeout_s=20)
+    assert done.stdout.splitlines()[-1] == '[]', done.stderr
+
+
 def test_an_unknown_command_names_the_nearest(capsys):
     assert main(['trian']) == 2
     assert "did you mean 'train'?" in capsys.readouterr().err
