@@ -23,6 +23,7 @@ help:
 	@echo 'make test         run the test suite in two processes (WORKERS=N: in N)'
 	@echo 'make env          only install'
 	@echo 'make lint         ruff, mypy, clang-format'
+	@echo 'make docs         build the site of the documents into docs/_build; a warning is an error'
 	@echo 'make test-slow    the tests marked slow'
 	@echo 'make test-matrix  the suite on the oldest and the newest torch'
 	@echo 'make bench-env    an environment with the implementations that the operators are compared with'
@@ -132,5 +133,5 @@ docs: env
 	$(BIN)/sphinx-build -W -b html docs docs/_build
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest $(BENCH_VENV) build dist *.egg-info work_dirs demo_out $(BENCH_OUT) docs/_build
+	rm -rf $(VENV) .venv-oldest .venv-newest $(BENCH_VENV) build dist *.egg-info work_dirs demo_out $(BENCH_OUT) docs/_build docs/repository
 	find isda_suite -name '*.so' -delete

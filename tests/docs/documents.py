@@ -14,7 +14,12 @@ PATTERNS = (
     'isda_suite/methods/*/README.md',
     'configs/*/README.md',
 )
-DOCUMENTS = sorted({file for pattern in PATTERNS for file in ROOT.glob(pattern)})
+GENERATED = ('docs/_build/', 'docs/repository/')  # by the build of the site
+DOCUMENTS = sorted(
+    file
+    for file in {file for pattern in PATTERNS for file in ROOT.glob(pattern)}
+    if not file.relative_to(ROOT).as_posix().startswith(GENERATED)
+)
 
 SHELL = ('bash', 'sh', 'shell', 'console', 'zsh')
 LABELS = ('run', 'dry-run', 'needs-gpu', 'needs-network', 'make')
