@@ -15,7 +15,7 @@ SOURCES := setup.py pyproject.toml $(shell find csrc -type f 2>/dev/null)
 # Empty versions mean the newest of the package index.
 PAIR := 'torch$(if $(TORCH),==$(TORCH))' 'torchvision$(if $(TORCHVISION),==$(TORCHVISION))'
 
-.PHONY: demo test lint format test-slow test-matrix env ops bench bench-env docs clean help
+.PHONY: demo test lint format notebook test-slow test-matrix env ops bench bench-env docs clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo 'make env          only install'
 	@echo 'make lint         ruff, mypy, clang-format'
 	@echo 'make docs         build the site of the documents into docs/_build; a warning is an error'
+	@echo 'make notebook     run every cell of demo/tour.ipynb'
 	@echo 'make test-slow    the tests marked slow'
 	@echo 'make test-matrix  the suite on the oldest and the newest torch'
 	@echo 'make bench-env    an environment with the implementations that the operators are compared with'
@@ -73,6 +74,10 @@ WORKERS ?= $(if $(filter 1,$(CORES)),1,2)
 test: env
 	$(BIN)/python -m pytest $(if $(filter-out 1,$(WORKERS)),-n $(WORKERS) --dist loadfile --no-loadscope-reorder) \
 		$(PYTEST_ARGS)
+
+# Marked slow, so the suite leaves it out.
+notebook: env
+	$(BIN)/python -m pytest -m 'slow or not slow' tests/docs/test_notebook.py $(PYTEST_ARGS)
 
 test-slow: env
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

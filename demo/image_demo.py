@@ -77,7 +77,8 @@ def main() -> None:
         save_picture(out_dir / name, result.plot())
         found += len(result) if segmenter.task == 'instance' else 0
         written += 1
-    print(f'{found} instances with a score of at least {args.score_thr}')
+    hint = '' if found or segmenter.task != 'instance' else ': a lower --score-thr shows more'
+    print(f'{found} instances with a score of at least {args.score_thr}{hint}')
     print(f'wrote {written} pictures to {out_dir}')
 
 

@@ -39,6 +39,14 @@ def test_a_folder_is_predicted_and_drawn(files, tmp_path):
         assert np.abs(smaller.astype(int) - plain).max() > 50
 
 
+def test_where_nothing_is_found_it_says_what_to_do(files, tmp_path, monkeypatch, capsys):
+    arguments = [files / 'images/0.png', files / 'tiny.py', files / 'tiny.pth', '--score-thr', 1]
+    where = ['--out-dir', tmp_path, '--device', 'cpu']
+    assert call_tool(monkeypatch, TOOL, *arguments, *where) == 0
+    said = capsys.readouterr().out
+    assert '0 instances with a score of at least 1.0: a lower --score-thr' in said
+
+
 def test_help_and_wrong_arguments_need_no_libraries():
     assert run_python(TOOL, '--help', timeout_s=5).returncode == 0
     for wrong in (['a.png'], ['a.png', 'b.py', 'c.pth', '--score-thr', 3]):
