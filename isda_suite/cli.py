@@ -23,6 +23,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     'predict': ('demo/image_demo.py', 'run a model on images'),
     'watch': ('demo/diffusion_demo.py', 'draw how random boxes become instances (IDIP)'),
     'predict-video': ('demo/video_demo.py', 'segment and track what is in a video'),
+    'demo': ('demo/web_demo.py', 'try models in the browser: images, videos, sliders, downloads'),
     'segment': ('tools/segment.py', 'segment images and rasters of any size'),
     'check-data': ('tools/check_dataset.py', 'find everything wrong in a data set'),
     'browse': ('tools/browse_dataset.py', 'draw what the model gets to see in training'),
