@@ -27,6 +27,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
         'show what queries answer on their own and on other images',
     ),
     'predict-video': ('demo/video_demo.py', 'segment and track what is in a video'),
+    'demo': ('demo/web_demo.py', 'try models in the browser: images, videos, sliders, downloads'),
     'segment': ('tools/segment.py', 'segment images and rasters of any size'),
     'check-data': ('tools/check_dataset.py', 'find everything wrong in a data set'),
     'browse': ('tools/browse_dataset.py', 'draw what the model gets to see in training'),

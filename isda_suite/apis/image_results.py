@@ -126,22 +126,25 @@ class ImageResult(Result):
         """
         return detections_of(self.instances, self.class_name)
 
+    def to_dataset(self) -> Json:
+        """Return what was found as a COCO data set of this image, with scores."""
+        source = self.name if isinstance(self.source, np.ndarray) else str(self.source)
+        height, width = self.image_size
+        described: Json = {'id': 1, 'file_name': source, 'height': height, 'width': width}
+        if self.frame is not None:
+            described['frame'] = self.frame
+        return coco_dataset(self.instances, self.classes, described)
+
     def _save_common(self, folder: str | Path) -> list[Path]:
         """Write ``NAME_overlay.jpg`` and ``NAME.json``."""
         from isda_suite.visualization.pictures import save_picture
 
         picture, facts = self._place(folder, '_overlay.jpg'), self._place(folder, '.json')
-        content = coco_dataset(self.instances, self.classes, self._described())
+        content = self.to_dataset()
         save_picture(picture, self.plot())
         with write_atomically(facts, text=True) as file:
             json.dump(content, file)
         return [picture, facts]
-
-    def _described(self) -> Json:
-        source = self.name if isinstance(self.source, np.ndarray) else str(self.source)
-        height, width = self.image_size
-        described: Json = {'id': 1, 'file_name': source, 'height': height, 'width': width}
-        return described if self.frame is None else described | {'frame': self.frame}
 
 
 @dataclass(eq=False, kw_only=True, repr=False)

@@ -136,21 +136,29 @@ class VideoResult(Result):
             found=found,
         )
 
-    def draw_frames(self) -> Iterator[Array]:
+    def draw_frames(self, **style: Any) -> Iterator[Array]:
         """Yield every frame with the tracks in it, (H', W', 3) uint8 RGB.
+
+        Args:
+            **style: ``alpha``, ``with_boxes`` and ``with_labels`` of
+                :func:`isda_suite.visualization.tubes.draw_tubes`.
 
         Raises:
             DataError: if the frames cannot be read a second time.
         """
-        yield from self._drawn(range(self.num_frames))
+        yield from self._drawn(range(self.num_frames), style)
 
-    def plot(self) -> Array:
-        """Draw up to nine frames, spread over the video, on one sheet; see :meth:`Result.plot`."""
+    def plot(self, **style: Any) -> Array:
+        """Draw up to nine frames, spread over the video, on one sheet; see :meth:`Result.plot`.
+
+        Args:
+            **style: See :meth:`draw_frames`.
+        """
         from isda_suite.visualization.pictures import contact_sheet
 
         count = min(_SHEET_FRAMES, self.num_frames)
         wanted = np.linspace(0, self.num_frames - 1, count).round().astype(int).tolist()
-        return contact_sheet(list(self._drawn(wanted)), columns=3)
+        return contact_sheet(list(self._drawn(wanted, style)), columns=3)
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write ``NAME_overlay.mp4`` and ``NAME.json``; see :meth:`Result.save`.
@@ -162,7 +170,7 @@ class VideoResult(Result):
 
         facts, video = self._place(folder, '.json'), self._place(folder, '_overlay.mp4')
         with write_atomically(facts, text=True) as file:
-            json.dump(self._dataset(), file)
+            json.dump(self.to_dataset(), file)
         if not self.stored.opens_again:
             return [facts]
         with open_writer(video, self.fps) as writer:
@@ -209,7 +217,7 @@ class VideoResult(Result):
         """
         return [self.frame(number).to_supervision() for number in range(self.num_frames)]
 
-    def _drawn(self, wanted: Sequence[int]) -> Iterator[Array]:
+    def _drawn(self, wanted: Sequence[int], style: dict[str, Any]) -> Iterator[Array]:
         with quiet_imports():
             from isda_suite.visualization.tubes import TubeSlice, draw_tubes
 
@@ -224,11 +232,12 @@ class VideoResult(Result):
                     strict=True,
                 )
                 slices = [TubeSlice(*row) for row in rows]
-                yield draw_tubes(image[..., ::-1], slices, self.classes)
+                yield draw_tubes(image[..., ::-1], slices, self.classes, **style)
             if number == last:
                 return
 
-    def _dataset(self) -> Json:
+    def to_dataset(self) -> Json:
+        """Return what was found as a YouTube-VIS data set of this video, with scores."""
         height, width = self.image_size
         categories = choose_categories(self.classes, self.labels, None)
         video = {

@@ -17,13 +17,14 @@ from .inference import SUFFIXES
 from .quiet_opencv import quiet_opencv
 
 Array = NDArray[Any]
-#: Codecs by suffix, the first one that OpenCV can write is taken. Browsers play H.264 (avc1), which
-#: many builds of OpenCV cannot write.
+#: Codecs by suffix, the first one that OpenCV can write is taken. Browsers play WebM, and H.264
+#: (avc1), which many builds of OpenCV cannot write.
 _CODECS = {
     '.mp4': ('avc1', 'mp4v'),
     '.mov': ('avc1', 'mp4v'),
     '.mkv': ('avc1', 'mp4v', 'XVID'),
     '.avi': ('XVID', 'MJPG'),
+    '.webm': ('VP80', 'VP90'),
 }
 #: Frames per second of videos whose source has none.
 USUAL_FPS = 6.0
@@ -139,7 +140,8 @@ def open_writer(path: str | Path, fps: float | None = None) -> PictureWriter:
     """Choose a writer by the suffix of a name; nothing is written yet.
 
     Args:
-        path: ``.mp4``, ``.mov``, ``.mkv`` or ``.avi`` for a video, no suffix for a folder.
+        path: ``.mp4``, ``.mov``, ``.mkv``, ``.avi`` or ``.webm`` for a video, no suffix for a
+            folder.
         fps: Frames per second of a video; ``None`` is 6, the rate of YouTube-VIS.
 
     Raises:

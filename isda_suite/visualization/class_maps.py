@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .colours import Colour, class_colours
-from .pictures import MIN_SIDE, beside, enlarged, with_caption, with_legend
+from .pictures import MIN_SIDE, beside, enlarged, with_caption
+from .pictures import with_legend as above_legend
 
 Array = NDArray[Any]
 Palette = Sequence[Sequence[int]] | None
@@ -23,6 +24,7 @@ def draw_class_map(
     palette: Palette = None,
     caption: str = '',
     alpha: float = 0.5,
+    with_legend: bool = True,
 ) -> Array:
     """Draw the class of every pixel over an image, with a legend of the classes that occur.
 
@@ -33,6 +35,7 @@ def draw_class_map(
         palette: RGB colour of each id; ``None`` takes the colours of instances.
         caption: Line of text above the picture.
         alpha: Opacity of the colours.
+        with_legend: Whether the names of the classes are written below.
 
     Returns:
         RGB picture; small images are enlarged.
@@ -40,10 +43,10 @@ def draw_class_map(
     colours = _colours(classes, palette)
     picture, factor = enlarged(np.ascontiguousarray(image), MIN_SIDE)
     labels = labels.repeat(factor, axis=0).repeat(factor, axis=1)
-    legend = _legend([labels], classes, colours)
+    legend = _legend([labels], classes, colours) if with_legend else []
     picture = _tinted(picture, labels, colours, alpha)
     if legend:
-        picture = with_legend(picture, legend)
+        picture = above_legend(picture, legend)
     return with_caption(picture, caption) if caption else picture
 
 
@@ -80,7 +83,7 @@ def draw_class_maps_side_by_side(
     panels = [image, *(_tinted(image, labels, colours, alpha) for labels in maps)]
     zoom = max(1, round(max(image.shape[:2]) / 640))
     row = beside([with_caption(*one, zoom) for one in zip(panels, captions, strict=True)])
-    return with_legend(row, _legend(maps, classes, colours), zoom)
+    return above_legend(row, _legend(maps, classes, colours), zoom)
 
 
 def _fitted(image: Array) -> Array:

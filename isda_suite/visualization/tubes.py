@@ -1,4 +1,7 @@
-"""Draw the tubes of tracked instances on the frames of a video, a frame at a time."""
+"""Draw the tubes of tracked instances on the frames of a video, a frame at a time.
+
+An image is a video of one frame, whose instances have no tracks.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -22,16 +25,21 @@ class TubeSlice(NamedTuple):
     """A tracked instance in one frame.
 
     Attributes:
-        track_id: Gives its colour.
+        track_id: Gives its colour; ``None``, of an image, leaves that to the class.
         label: Class index.
         score: 0..1; ``None`` is not written.
         mask: (H, W) bool or 0/1, or COCO RLE; ``None`` where the instance is not in the frame.
     """
 
-    track_id: int
+    track_id: int | None
     label: int
     score: float | None
     mask: Mask
+
+    @property
+    def colour(self) -> Colour:
+        """RGB colour of the track, or of the class."""
+        return colour(self.label if self.track_id is None else self.track_id)
 
 
 def draw_tubes(
@@ -40,6 +48,8 @@ def draw_tubes(
     classes: Sequence[str] | None = None,
     score_thr: float = 0.0,
     alpha: float = 0.5,
+    with_boxes: bool = False,
+    with_labels: bool = True,
 ) -> Array:
     """Draw tracked instances over a frame, each in the colour of its track.
 
@@ -49,6 +59,8 @@ def draw_tubes(
         classes: Names of the labels; a label without a name is written as a number.
         score_thr: Slices with a lower score are left out.
         alpha: Opacity of the masks.
+        with_boxes: Whether the boxes of the masks are drawn.
+        with_labels: Whether classes and scores are written.
 
     Returns:
         (H', W', 3) uint8 RGB picture; small frames are enlarged by a whole number.
@@ -67,12 +79,16 @@ def draw_tubes(
                 drawn.append((piece, crop))
     drawn.sort(key=lambda one: -int(one[1][1].sum()))
     for piece, (corner, mask) in drawn:
-        _paint(picture, corner, mask, factor, colour(piece.track_id), alpha, zoom)
+        _paint(picture, corner, mask, factor, piece.colour, alpha, zoom)
     taken: list[Rectangle] = []
-    for piece, (corner, _) in drawn:
+    for piece, (corner, mask) in drawn:
         place = corner[1] * factor, corner[0] * factor
-        text = _text(piece, classes)
-        taken.append(_write(picture, place, text, colour(piece.track_id), zoom, taken))
+        if with_boxes:
+            end = place[0] + mask.shape[1] * factor - 1, place[1] + mask.shape[0] * factor - 1
+            cv2.rectangle(picture, place, end, piece.colour, 2 * zoom)
+        if with_labels:
+            text = _text(piece, classes)
+            taken.append(_write(picture, place, text, piece.colour, zoom, taken))
     return picture
 
 
@@ -118,7 +134,8 @@ def _text(piece: TubeSlice, classes: Sequence[str] | None) -> str:
     known = classes is not None and 0 <= piece.label < len(classes)
     name = classes[piece.label] if classes is not None and known else f'class {piece.label}'
     score = '' if piece.score is None else f' {piece.score:.2f}'
-    return f'{piece.track_id} {name}{score}'
+    number = '' if piece.track_id is None else f'{piece.track_id} '
+    return f'{number}{name}{score}'
 
 
 def _write(

@@ -114,3 +114,20 @@ def test_labels_of_instances_at_one_place_do_not_hide_each_other():
 def test_a_mask_of_another_size_is_an_error():
     with pytest.raises(ValueError, match=r'a mask of \(2, 2\) for a frame of \(400, 420\)'):
         draw_tubes(IMAGE, [TubeSlice(0, 0, 0.9, np.ones((2, 2), bool))])
+
+
+def test_an_instance_of_an_image_has_the_colour_of_its_class_and_no_number():
+    drawn = draw_tubes(IMAGE, [TubeSlice(None, 3, 0.9, square(100, 100))], with_labels=False)
+    assert np.abs(drawn[140, 140] - mixed(3)).max() <= 2
+    tracked = draw_tubes(IMAGE, [TubeSlice(3, 3, 0.9, square(100, 100))])
+    named = draw_tubes(IMAGE, [TubeSlice(None, 3, 0.9, square(100, 100))])
+    assert (named != drawn).any() and (named != tracked).any()
+
+
+def test_boxes_are_drawn_when_they_are_asked_for():
+    disk = square(100, 100)
+    disk[100:140, 100:140] = False  # the box has a corner that the mask has not
+    without = draw_tubes(IMAGE, [TubeSlice(1, 0, None, disk)], with_labels=False)
+    boxed = draw_tubes(IMAGE, [TubeSlice(1, 0, None, disk)], with_boxes=True, with_labels=False)
+    assert (without[100, 100] == 90).all()
+    assert (boxed[100, 100] == colour(1)).all()
