@@ -73,7 +73,9 @@ class DeformableDetector(DeformableDETR):
             sizes = BatchSizes.of(batch_data_samples, mlvl_feats[0].device)
         feats, positions, masks, ratios = [], [], [], []
         for feat, level_embed in zip(mlvl_feats, self.level_embed, strict=True):
-            mask = None if sizes.padded is None else padding_at(feat, *sizes)
+            mask = None
+            if sizes.padded is not None:
+                mask = padding_at(feat, sizes.input_hw, sizes.padded)
             position = self.positional_encoding(mask, feat)
             feats.append(feat.flatten(2).mT)
             positions.append(position.flatten(2).mT + level_embed.view(1, 1, -1))

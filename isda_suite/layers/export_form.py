@@ -6,7 +6,6 @@ so that ``torch.export`` and ONNX can write it down and ``torch.compile`` takes 
 Forms stand in the rooms of their methods and register in :data:`EXPORT_FORMS`.
 """
 
-from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
@@ -75,8 +74,11 @@ class ImageInput(nn.Module):
         }
 
 
-class ExportForm(nn.Module, ABC):
+class ExportForm(nn.Module):
     """A model as a function of tensors.
+
+    A sub-class writes ``forward``: from ``images``, (B, 3, H, W) uint8 RGB, and further inputs to a
+    tuple of tensors.
 
     Attributes:
         detectors: Names of the classes of models this form is for, sub-classes included.
@@ -104,10 +106,6 @@ class ExportForm(nn.Module, ABC):
         self.model = model
         self.batch_size = batch_size
         self.image_input = ImageInput(model.data_preprocessor)
-
-    @abstractmethod
-    def forward(self, images: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        """Compute the outputs of ``images``, (B, 3, H, W) uint8 RGB, and further inputs."""
 
     def example_inputs(self, size_hw: tuple[int, int], seed: int = 0) -> dict[str, Tensor]:
         """Make inputs by name; H and W are axes 2 and 3 of the images, or 3 and 4 of clips.

@@ -45,7 +45,9 @@ class GridMaskExport(ExportForm):
                 f'mask_head.dynamic_conv_size: only kernels of one pixel can be exported, got '
                 f'{head.dynamic_conv_size}'
             )
-        self.options = dict(score_thr=0.1, mask_thr=0.5, nms_pre=500, kernel='gaussian', sigma=2.0)
+        self.options: dict[str, Any] = dict(
+            score_thr=0.1, mask_thr=0.5, nms_pre=500, kernel='gaussian', sigma=2.0
+        )
         self.options.update(filter_thr=0.05, max_per_img=100)
         self.options.update(head.test_cfg or {})
         if self.options['kernel'] not in KERNELS:

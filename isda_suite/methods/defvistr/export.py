@@ -41,7 +41,7 @@ class DefVisTRExport(ExportForm):
         shape = (self.batch_size, self.model.num_frames, 3, *size_hw)
         return {'images': random_pixels(shape, seed)}
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Run the network on clips.
 
         Args:

@@ -39,7 +39,7 @@ class ISDNetExport(ExportForm):
         """Make images (B, 3, H, W)."""
         return {'images': random_pixels((self.batch_size, 3, *size_hw), seed)}
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Classify the pixels.
 
         Args:

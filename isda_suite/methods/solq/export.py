@@ -28,7 +28,12 @@ class SOLQExport(ExportForm):
 
     def __init__(self, model: Any, batch_size: int = 1) -> None:
         super().__init__(model, batch_size)
-        self.options = {'max_per_img': 100, 'mask_thr': 0.5, 'score_thr': 0.0, 'clip_boxes': True}
+        self.options: dict[str, Any] = {
+            'max_per_img': 100,
+            'mask_thr': 0.5,
+            'score_thr': 0.0,
+            'clip_boxes': True,
+        }
         self.options.update(model.bbox_head.test_cfg)
 
     def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
