@@ -2,7 +2,7 @@
 
 import glob
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ class InputReader:
         self._in_windows = in_windows
 
     def expand(self, inputs: Any) -> Expanded:
-        """Expand inputs; all but a generator are looked at before anything is predicted.
+        """Expand inputs; files are looked for at once, unless they come from a generator.
 
         Args:
             inputs: One input or an iterable of them.
@@ -104,7 +104,7 @@ class InputReader:
             DataError: if something is missing or is no input, or a folder holds nothing.
         """
         found = self._expand(inputs)
-        return replace(found, items=_with_names(found.items))
+        return replace(found, items=_Named(found.items))
 
     def _expand(self, inputs: Any) -> Expanded:
         if is_one_thing(inputs):
@@ -116,9 +116,14 @@ class InputReader:
             if is_picture(first):
                 return _one(VideoInput('video', 'arrays', StoredVideo(_frames(inputs))))
         if not isinstance(inputs, Sequence):
-            parts = map(self._part, inputs)
-            return Expanded((item for part in parts for item in part.items), None)
-        return _joined([self._part(one) for one in inputs])
+            return Expanded(_Chained(lambda one: self._part(one).items, inputs), None)
+        return _joined([self._later(one) for one in inputs])
+
+    def _later(self, given: Any) -> Expanded:
+        """Take one of several inputs; what an address holds is fetched when its turn comes."""
+        if isinstance(given, str) and is_address(given) and local_path(given) is None:
+            return Expanded(_Chained(lambda one: self._part(one).items, [given]), 1)
+        return self._part(given)
 
     def _part(self, given: Any) -> Expanded:
         if isinstance(given, str) and is_address(given):
@@ -259,20 +264,47 @@ def _one(item: Input) -> Expanded:
     return Expanded(iter([item]), 1, is_one=True)
 
 
+class _Chained(Iterator[Input]):
+    """Chain what inputs stand for, found when their turn comes; it too goes on behind an error."""
+
+    def __init__(self, part_of: Callable[[Any], Iterator[Input]], inputs: Iterable[Any]) -> None:
+        self._part_of = part_of
+        self._inputs = iter(inputs)
+        self._items: Iterator[Input] = iter(())
+
+    def __next__(self) -> Input:
+        """Return the next item."""
+        while True:
+            for item in self._items:
+                return item
+            self._items = self._part_of(next(self._inputs))
+
+
 def _joined(parts: list[Expanded]) -> Expanded:
     totals = [part.total for part in parts]
     total = None if None in totals else sum(one for one in totals if one is not None)
     return Expanded(itertools.chain.from_iterable(part.items for part in parts), total)
 
 
-def _with_names(items: Iterator[Input]) -> Iterator[Input]:
-    """Give names to arrays, and others to what is called as something before it."""
-    taken: set[str] = set()
-    for index, item in enumerate(items):
+class _Named(Iterator[Input]):
+    """Give names to arrays, and others to what is called as something before it.
+
+    No generator: those end with the first error, and this goes on behind it.
+    """
+
+    def __init__(self, items: Iterator[Input]) -> None:
+        self._items = items
+        self._taken: set[str] = set()
+        self._index = 0
+
+    def __next__(self) -> Input:
+        """Return the next item."""
+        index, self._index = self._index, self._index + 1
+        item = next(self._items)
         name = item.name or f'image_{index}'
-        name = name if name not in taken else f'{index}_{name}'
-        taken.add(name)
-        yield replace(item, name=name)
+        name = name if name not in self._taken else f'{index}_{name}'
+        self._taken.add(name)
+        return replace(item, name=name)
 
 
 def _name_of(path: str | Path) -> str:

@@ -56,8 +56,10 @@ def _find_weights(model: Config | Path, weights: str | Path | None) -> str | Pat
     """Return what names the weights; ``None`` for random ones."""
     if weights is not None:
         return None if weights == RANDOM else weights
-    name = '' if isinstance(model, Config) else model.stem
-    if any(one.name == name and one.config == model for one in list_models()):
+    file = model.filename if isinstance(model, Config) else model
+    name = Path(file).stem if file else ''
+    known = {one.name: one.config for one in list_models()}
+    if name in known and known[name].resolve() == Path(file).resolve():
         return resolve_weights(name)
     raise ConfigError(
         f'{name or "the configuration"}: no weights given, and it is no model of the zoo: give '

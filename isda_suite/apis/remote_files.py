@@ -13,7 +13,7 @@ from .transfer import DownloadError, TransferOptions, fetch
 #: Of one file.
 MAX_MB = 1024
 _FETCHED = ('http', 'https')
-_TIMEOUT_S, _NUM_TRIES = 30.0, 3
+_TIMEOUT_S, _NUM_TRIES, _PAUSE_S = 30.0, 3, 1.0
 
 
 class FetchedFile:
@@ -38,6 +38,7 @@ class FetchedFile:
             allow_http=is_plain,
             timeout_s=_TIMEOUT_S,
             num_tries=_NUM_TRIES,
+            pause_s=_PAUSE_S,
             progress=False,
             max_bytes=max_mb << 20,
             keeps_part=False,
@@ -52,9 +53,8 @@ class FetchedFile:
 def file_name(url: str) -> str:
     """Return the last part of an address's path, as a name that any folder can hold."""
     name = Path(unquote(urlparse(url).path)).name
-    return ''.join(sign for sign in name if sign.isprintable() and sign not in '\\/:')[-100:] or (
-        'download'
-    )
+    plain = ''.join(sign for sign in name if sign.isprintable() and sign not in '\\/:')[-100:]
+    return plain.lstrip('.') or 'download'
 
 
 def is_address(text: str) -> bool:

@@ -78,7 +78,11 @@ class ResultMaker:
         )
 
     def of_tracks(
-        self, video: VideoInput, prediction: VideoPrediction, size_hw: Any
+        self,
+        video: VideoInput,
+        prediction: VideoPrediction,
+        size_hw: Any,
+        frame_scores: dict[tuple[int, int], float],
     ) -> VideoResult:
         """Make the result of a video.
 
@@ -86,12 +90,18 @@ class ResultMaker:
             video: The video.
             prediction: Of it, run to its end.
             size_hw: Height and width of its frames.
+            frame_scores: By the number of a track and that of a frame.
         """
         found = prediction.tracks
         labels, scores = as_array(found.labels).astype(np.int64), as_array(found.scores)
-        tracks = Tracks(labels, scores.astype(np.float32), as_array(found.ids), list(found.masks))
+        ids = as_array(found.ids).astype(np.int64)
+        by_frame = np.full((len(ids), prediction.num_frames), np.nan, np.float32)
+        for row, track in enumerate(ids.tolist()):
+            for number in range(prediction.num_frames):
+                by_frame[row, number] = frame_scores.get((track, number), np.nan)
+        tracks = Tracks(labels, scores.astype(np.float32), by_frame, ids, list(found.masks))
         # A track of the label -1 is in no frame.
-        kept = np.flatnonzero((scores >= self.score_thr) & (labels >= 0))
+        kept = np.flatnonzero(tracks.reach(self.score_thr) & (labels >= 0))
         return VideoResult(
             name=video.name,
             source=video.source,

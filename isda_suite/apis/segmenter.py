@@ -1,28 +1,22 @@
 """One way to use every model: ``Segmenter('isda_r50_3x_coco', 'isda.pth')('photos/*.jpg')``."""
 
-import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.config import Config
-from mmengine.logging import print_log
 from torch import nn
 
 from isda_suite.datasets.errors import DataError
-from isda_suite.datasets.image_file import read_image
 from isda_suite.engine.errors import ConfigError
 
-from .inference import ImagePipeline, predict_prepared
-from .inputs import Expanded, ImageInput, InputReader, VideoInput
+from .image_predictor import ImagePredictor, each
+from .inputs import Expanded, InputReader, VideoInput
 from .model_choice import load_choice, task_of
-from .pictures import ArrayPicture
 from .results import ImageResult, VideoResult
 from .sample_results import ResultMaker
-from .segment import class_map_of
-from .stored_images import ImageInFile, ImageInRaster
-from .tiled_segmenter import SegmentSettings, TiledSegmenter
+from .tiled_segmenter import SegmentSettings
 from .video import VideoPrediction, choose_clips, predict_video
 
 if TYPE_CHECKING:
@@ -56,7 +50,8 @@ class Segmenter:
             trying things out.
         device: ``auto`` (the first GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         batch_size: Images a pass.
-        score_thr: Instances and tracks below this score (0..1) are dropped.
+        score_thr: Instances below this score (0..1) are dropped, and tracks that reach it in no
+            frame.
         cfg_options: Values to set in the configuration, by dotted key.
         tiles: How semantic models take pictures in tiles, and which bands of rasters are taken.
         trust: Read a checkpoint that may run code.
@@ -70,6 +65,7 @@ class Segmenter:
     Raises:
         ConfigError: if the model, the weights, the device or an option cannot be used.
         CheckpointError: if the checkpoint is damaged, unsafe, or of another model.
+        FileNotFoundError: if there is no such checkpoint.
     """
 
     def __init__(
@@ -95,9 +91,9 @@ class Segmenter:
         self.batch_size = batch_size
         self.score_thr = score_thr
         self._tiles = tiles
-        self._tiled: TiledSegmenter | None = None
-        self._pipeline: ImagePipeline | None = None
         self._maker = ResultMaker.of(self.model, self.task, score_thr)
+        is_semantic = self.task == 'semantic'
+        self._images = ImagePredictor(self.model, self._maker, batch_size, is_semantic, tiles)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -125,7 +121,7 @@ class Segmenter:
             DataError: if an input is missing, unreadable, or none.
         """
         expanded = self._expand(inputs, bad_images)
-        results = list(self._predict(expanded, progress, bad_images))
+        results = list(self._predict(expanded, progress, bad_images == 'skip'))
         return results[0] if expanded.is_one and results else results
 
     def stream(
@@ -134,15 +130,16 @@ class Segmenter:
         """Predict inputs one batch at a time, in their order.
 
         Args:
-            inputs: See the class. All but generators are looked for before the first prediction.
+            inputs: See the class. Files are looked for before the first prediction, unless they
+                come from a generator; an address in a list is fetched when its turn comes.
             progress: Show a bar of the images, or of the frames of each video.
-            bad_images: What happens at an image that cannot be read: ``'stop'`` raises, ``'skip'``
-                logs its name and the cause, and goes on.
+            bad_images: What happens at an image or video that cannot be read: ``'stop'`` raises,
+                ``'skip'`` logs its name and the cause, and goes on.
 
         Raises:
             DataError: if an input is missing, unreadable, or none.
         """
-        return self._predict(self._expand(inputs, bad_images), progress, bad_images)
+        return self._predict(self._expand(inputs, bad_images), progress, bad_images == 'skip')
 
     def _expand(self, inputs: Any, bad_images: str) -> Expanded:
         if bad_images not in _BAD_IMAGES:
@@ -211,71 +208,24 @@ class Segmenter:
         in_windows = self.task == 'semantic' and self._tiles is not None
         return InputReader(self.task, self._settings.bands, in_windows)
 
-    def _predict(self, expanded: Expanded, progress: bool, bad_images: str) -> Iterator[AnyResult]:
+    def _predict(self, expanded: Expanded, progress: bool, skip: bool) -> Iterator[AnyResult]:
         from tqdm import tqdm
 
+        items: Iterator[Any] = expanded.items
         if self.task == 'video':
-            for video in expanded.items:
-                yield self._of_video(video, progress)
+            yield from each(lambda: self._of_video(next(items), progress), skip)
             return
         with tqdm(total=expanded.total, unit='image', disable=not progress) as bar:
-            for result in self._of_images(expanded.items, bad_images):
+            for result in self._images.predict(items, skip):
                 yield result
                 bar.update()
 
-    def _of_video(self, video: Any, progress: bool) -> VideoResult:
-        opened = video.stored.open()
-        prediction = predict_video(self.model, opened, progress=progress)
+    def _of_video(self, video: VideoInput, progress: bool) -> VideoResult:
+        prediction = predict_video(self.model, video.stored.open(), progress=progress)
+        scores: dict[tuple[int, int], float] = {}
         size_hw: Any = None
         for frame in prediction:
-            size_hw = size_hw or frame.image.shape[:2]
-        return self._maker.of_tracks(video, prediction, size_hw)
-
-    def _of_images(self, images: Iterable[Any], bad_images: str) -> Iterator[ImageResult]:
-        waiting: list[tuple[ImageInput, Any]] = []
-        for image in images:
-            try:
-                ready = self._in_tiles(image) if self._takes_tiles(image) else self._prepare(image)
-            except DataError as error:
-                if bad_images == 'stop':
-                    raise
-                print_log(f'skipped: {error}', 'current', level=logging.WARNING)
-                continue
-            waiting.append((image, ready))
-            if len(waiting) == self.batch_size:
-                yield from self._of_batch(waiting)
-                waiting = []
-        yield from self._of_batch(waiting)
-
-    def _of_batch(self, batch: Sequence[tuple[ImageInput, Any]]) -> Iterator[ImageResult]:
-        """Yield the results of images: those that are done already, and those of one pass."""
-        prepared = [ready for _, ready in batch if not isinstance(ready, ImageResult)]
-        samples = iter(predict_prepared(self.model, prepared))
-        for image, ready in batch:
-            if isinstance(ready, ImageResult):
-                yield ready
-            else:
-                yield self._maker.of_sample(image, next(samples))
-
-    def _prepare(self, image: ImageInput) -> Any:
-        if self._pipeline is None:
-            self._pipeline = ImagePipeline(self.model.cfg)
-        stored = image.stored
-        source = stored.path if isinstance(stored, ImageInFile) else stored.read((0, 0))
-        # The same number for all: random numbers of a model must not follow from the place.
-        return self._pipeline(source, 0)
-
-    def _takes_tiles(self, image: ImageInput) -> bool:
-        is_raster = isinstance(image.stored, ImageInRaster)
-        return self.task == 'semantic' and (is_raster or self._tiles is not None)
-
-    def _in_tiles(self, image: ImageInput) -> ImageResult:
-        if self._tiled is None:
-            self._tiled = TiledSegmenter(self.model, self._settings)
-        stored = image.stored
-        if isinstance(stored, ImageInRaster):
-            with stored.opened() as raster:
-                return self._maker.of_class_map(image, class_map_of(self._tiled, raster))
-        is_file = isinstance(stored, ImageInFile)
-        pixels = read_image(str(stored.path)) if is_file else stored.read((0, 0))
-        return self._maker.of_class_map(image, class_map_of(self._tiled, ArrayPicture(pixels)))
+            size_hw = frame.image.shape[:2]
+            pairs = zip(frame.ids, frame.scores, strict=True)
+            scores |= {(track, frame.number): score for track, score in pairs}
+        return self._maker.of_tracks(video, prediction, size_hw, scores)

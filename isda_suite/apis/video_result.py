@@ -30,20 +30,30 @@ class Tracks:
 
     Args:
         labels: (N,) int64.
-        scores: (N,) float32.
+        scores: (N,) float32, of whole tracks, as YouTube-VIS evaluates them: the mean over all
+            frames of the video for DefVisTR, so what is seen briefly has a low one.
+        frame_scores: (N, T) float32, in each frame; NaN in frames without it.
         ids: (N,) int64, the number of each in the video.
         masks: For each track T compressed RLEs, ``None`` in a frame without it.
     """
 
     labels: Array
     scores: Array
+    frame_scores: Array
     ids: Array
     masks: list[list[Json | None]]
 
     def __getitem__(self, kept: Array) -> 'Tracks':
         """Return those that a (N,) bool array keeps, or an array of indices names."""
         masks = [self.masks[place] for place in np.arange(len(self.masks))[kept]]
-        return Tracks(self.labels[kept], self.scores[kept], self.ids[kept], masks)
+        return Tracks(
+            self.labels[kept], self.scores[kept], self.frame_scores[kept], self.ids[kept], masks
+        )
+
+    def reach(self, score_thr: float) -> Array:
+        """Tell which tracks have at least a score in some frame, (N,) bool."""
+        best = np.nan_to_num(self.frame_scores, nan=-1.0).max(axis=1, initial=-1.0)
+        return np.asarray(best >= score_thr)
 
 
 @dataclass(eq=False, kw_only=True, repr=False)
@@ -69,7 +79,7 @@ class VideoResult(Result):
 
     @property
     def scores(self) -> Array:
-        """Score of each track, (N,) float32, 0..1."""
+        """Score of each whole track, (N,) float32, 0..1; see :class:`Tracks`."""
         return self.tracks.scores
 
     @property
@@ -88,14 +98,14 @@ class VideoResult(Result):
         return boxes
 
     def above(self, score_thr: float) -> 'VideoResult':
-        """Return only the tracks with a score of at least ``score_thr`` (0..1)."""
-        return replace(self, tracks=self.tracks[self.scores >= score_thr])
+        """Return only the tracks with a score of at least ``score_thr`` (0..1) in some frame."""
+        return replace(self, tracks=self.tracks[self.tracks.reach(score_thr)])
 
     def frame(self, number: int) -> InstanceResult:
         """Return what is in one frame, as the result of an image.
 
         Its ``instances.extra['track_id']`` tells which track each instance belongs to; scores are
-        those of the tracks. Drawing it reads the video up to this frame.
+        those in this frame. Drawing it reads the video up to this frame.
 
         Args:
             number: 0 … T - 1.
@@ -111,7 +121,7 @@ class VideoResult(Result):
             masks[place] = _decoded(self.masks[index][number])
         found = Instances(
             self.labels[here],
-            self.scores[here],
+            self.tracks.frame_scores[here, number],
             boxes_of(masks),
             masks,
             {'track_id': self.tracks.ids[here].tolist(), 'frame': [number] * len(here)},
@@ -217,7 +227,7 @@ class VideoResult(Result):
                 rows = zip(
                     self.tracks.ids.tolist(),
                     self.labels.tolist(),
-                    self.scores.tolist(),
+                    self.tracks.frame_scores[:, number].tolist(),
                     [masks[number] for masks in self.masks],
                     strict=True,
                 )

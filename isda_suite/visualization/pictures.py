@@ -14,6 +14,7 @@ from .colours import Colour
 Array = NDArray[Any]
 #: Images with a shorter side are enlarged before drawing, so that labels fit.
 MIN_SIDE = 384
+_LONGEST_ENLARGED = 4096
 _WHITE = 255
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _BAR = 24
@@ -106,8 +107,12 @@ def _filled(image: Array, height: int, width: int) -> Array:
 
 
 def enlarged(image: Array, min_side: int) -> tuple[Array, int]:
-    """Enlarge a small image by a whole number so that labels fit; return it and the factor."""
-    factor = max(1, -(-min_side // max(1, min(image.shape[:2]))))
+    """Enlarge a small image by a whole number so that labels fit; return it and the factor.
+
+    A strip, which is short one way and long the other, grows to 4096 pixels at most.
+    """
+    shortest, longest = (max(1, side) for side in sorted(image.shape[:2]))
+    factor = max(1, min(-(-min_side // shortest), _LONGEST_ENLARGED // longest))
     if factor == 1:
         return image, 1
     size = (image.shape[1] * factor, image.shape[0] * factor)
