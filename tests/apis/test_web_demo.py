@@ -149,7 +149,7 @@ def test_a_video_becomes_tracks_and_a_video(page, tmp_path):
     file = write_video(tmp_path / 'clip.mp4', scene(8))
     sheet, sentence, table = _predict(page, 'tracks', file)
     assert '2 tracks in 8 frames' in sentence and cv2.imread(sheet) is not None
-    assert table['headers'] == ['class', 'score', 'track', 'frames']
+    assert table['headers'] == ['class', 'best score', 'track', 'frames']
     assert sorted(row[0] for row in table['data']) == ['disk', 'square']
     video, files = _written(page)
     assert set(files) == {'.png', '.webm', '.json', '.geojson', '.zip'}

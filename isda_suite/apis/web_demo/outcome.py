@@ -129,19 +129,21 @@ def _draw_classes(result: SemanticResult, look: Look) -> Array:
 
 #: Columns of the table.
 HEADERS = ('class', 'score', 'area (px)', 'area (%)')
-TRACK_HEADERS = ('class', 'score', 'track', 'frames')
+TRACK_HEADERS = ('class', 'best score', 'track', 'frames')
 
 
 def table_of(result: Result) -> tuple[tuple[str, ...], list[list[Any]]]:
     """List what was found, the best first.
 
     Returns:
-        Names of the columns, and the rows: class, score and area of each instance, or class, score,
-        number and count of frames of each track.
+        Names of the columns, and the rows: class, score and area of each instance, or class, best
+        score in any frame (which the threshold looks at), number and count of frames of each track.
     """
     names = [result.class_name(int(label)) for label in result.labels]
     scores = [round(float(score), 3) for score in result.scores]
     if isinstance(result, VideoResult):
+        best = np.nan_to_num(result.tracks.frame_scores).max(axis=1, initial=0.0)
+        scores = [round(float(score), 3) for score in best]
         ids = result.tracks.ids.tolist()
         counts = [sum(code is not None for code in masks) for masks in result.masks]
         return TRACK_HEADERS, [list(row) for row in zip(names, scores, ids, counts, strict=True)]

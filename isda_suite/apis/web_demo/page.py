@@ -1,9 +1,9 @@
 """The page: what stands where, and which handler answers what."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
+from .examples import Example
 from .handlers import Handlers
 from .outcome import HEADERS, Look
 
@@ -17,7 +17,7 @@ _MAX_AGE_S = 24 * _HOUR_S
 
 
 def build_page(
-    handlers: Handlers, names: Sequence[str], examples: Sequence[Path], min_score: float
+    handlers: Handlers, names: Sequence[str], examples: Sequence[Example], min_score: float
 ) -> Any:
     """Lay out the page.
 
@@ -48,7 +48,7 @@ def build_page(
                 found = _results(gradio)
         _connect(gradio, handlers, [model, file, run, outcome], look, found)
         if shown is not None:
-            paths = [str(path) for path in examples]
+            paths = [str(example.file) for example in examples]
             shown.click(paths.__getitem__, shown, file, api_name=False, show_progress='hidden')
     page.queue(default_concurrency_limit=1, max_size=64)
     return page
@@ -75,14 +75,13 @@ def _controls(gradio: Any, min_score: float) -> list[Any]:
     ]
 
 
-def _examples(gradio: Any, examples: Sequence[Path]) -> Any:
+def _examples(gradio: Any, examples: Sequence[Example]) -> Any:
     if not examples:
         return None
     return gradio.Dataset(
         label='Examples',
-        components=[gradio.File(render=False)],
-        samples=[[str(path)] for path in examples],
-        sample_labels=[path.stem.replace('_', ' ') for path in examples],
+        components=[gradio.Image(render=False)],
+        samples=[[str(example.thumbnail)] for example in examples],
         type='index',
         elem_id='examples',
     )

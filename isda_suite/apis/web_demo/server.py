@@ -59,7 +59,7 @@ def open_demo(settings: DemoSettings) -> Iterator[str]:
         CheckpointError: if weights are missing or cannot be used.
     """
     gradio = require_gradio()
-    from .examples import write_example_images, write_example_video
+    from .examples import write_example_images, write_example_videos
     from .handlers import Handlers
     from .limits import Limits
     from .models import ModelShelf, choose_offers
@@ -73,9 +73,12 @@ def open_demo(settings: DemoSettings) -> Iterator[str]:
     first = shelf.take(shelf.names[0])
     with tempfile.TemporaryDirectory(prefix='isda_suite_demo_') as name:
         folder = Path(name)
-        videos = [write_example_video(folder)]
-        images = write_example_images(folder)
-        examples = [*videos, *images] if first.task == 'video' else [*images, *videos]
+        writers = [write_example_images, write_example_videos]
+        if first.task == 'video':
+            writers.reverse()
+        if len(offers) == 1:
+            del writers[1]
+        examples = [example for write in writers for example in write(folder)]
         page = build_page(
             Handlers(shelf, limits, folder), shelf.names, examples, settings.min_score
         )
