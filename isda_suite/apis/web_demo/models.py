@@ -57,7 +57,8 @@ def choose_offers(models: Sequence[str], weights: Sequence[str]) -> list[Offer]:
             f'{len(models)} models and {len(weights)} weights: give --weights once after each '
             '--model, or never to take those of the zoo'
         )
-    pairs = list(zip(models, weights or [None] * len(models), strict=True))
+    files: Sequence[str | None] = weights or [None] * len(models)
+    pairs = list(zip(models, files, strict=True))
     stems = [find_config(model).stem for model, _ in pairs]
     for model, file in pairs:
         _require_weights(model, file)
