@@ -75,7 +75,7 @@ def test_a_raster_cut_off_in_the_middle_leaves_no_result(model, tmp_path):
 def test_an_overlay_of_a_raster_is_drawn_from_every_nth_pixel(model, tmp_path, monkeypatch):
     import cv2
 
-    monkeypatch.setattr('isda_suite.apis.class_overlays._LONGEST_SIDE', 500)
+    monkeypatch.setattr('isda_suite.apis.class_overlays.LONGEST_SIDE', 500)
     path = write_raster(tmp_path / 'in' / 'a.tif', noise(3, 700, 1100))
     done = next(segment_files(model, path, tmp_path / 'out', overlay=True, progress=False))
     drawn = cv2.imread(str(done.overlay))
