@@ -78,6 +78,8 @@ def test_a_window_without_a_screen_is_an_error(model, monkeypatch):
 
 def test_the_first_interrupt_finishes_the_video_and_the_second_ends_the_program(model):
     video = open_video(scene(50))
+    # A run in the background may have been started with interrupts switched off.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.getsignal(signal.SIGINT)
     numbers = []
     with stopped_by_interrupt(video):
@@ -89,6 +91,7 @@ def test_the_first_interrupt_finishes_the_video_and_the_second_ends_the_program(
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) == before
+    signal.signal(signal.SIGINT, inherited)
 
 
 def test_a_tested_video_is_drawn_when_its_last_clip_is_done(model, tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import subprocess
 import sys
 from contextlib import redirect_stdout
@@ -10,6 +11,14 @@ import pytest
 import torch
 
 from benchmarks import side_by_side
+
+
+@pytest.fixture(autouse=True)
+def log_as_before():
+    """Benchmarks silence the log of their process, which is also that of other tests here."""
+    before = logging.root.manager.disable
+    yield
+    logging.disable(before)
 
 
 @pytest.fixture

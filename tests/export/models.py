@@ -82,7 +82,7 @@ METHODS = {
             'test_cfg.max_per_img': 9,
             '+data_preprocessor.pad_size_divisor': 32,
         },
-        ('bbox_head.cls_branches.0',),
+        ('bbox_head.cls_branches.0', 'bbox_head.vector_branch.4'),
         quick=False,
     ),
 }

@@ -1,6 +1,7 @@
 """Start the web demo."""
 
 import contextlib
+import logging
 import os
 import tempfile
 import threading
@@ -83,9 +84,26 @@ def open_demo(settings: DemoSettings) -> Iterator[str]:
             Handlers(shelf, limits, folder), shelf.names, examples, settings.min_score
         )
         try:
-            yield _launch(gradio, page, settings, limits.max_file_mb, folder)
+            address = _launch(gradio, page, settings, limits.max_file_mb, folder)
+            _drop_closed_log_files()
+            yield address
         finally:
             page.close(verbose=False)
+
+
+def _drop_closed_log_files() -> None:
+    """Take files from the logs that the web server has closed.
+
+    It sets up Python's logging anew, which closes every handler there is; mmengine writes what it
+    has initialised straight into the files of its loggers.
+    """
+    from mmengine.logging import MMLogger
+
+    for name in list(MMLogger._instance_dict):
+        logger = MMLogger.get_instance(name)
+        for handler in list(logger.handlers):
+            if isinstance(handler, logging.FileHandler) and handler.stream is None:
+                logger.removeHandler(handler)
 
 
 def describe_models(settings: DemoSettings) -> list[str]:
