@@ -26,7 +26,8 @@ def test_a_ratio_is_that_of_what_both_were_measured_for():
 
 def test_a_peak_is_what_is_held_at_once_above_the_start():
     found = side_by_side.measure_peak(lambda: torch.ones(50 * 2**18).sum() + 1)
-    assert 50 <= found['peak_mb'] < 60 < found['process_mb']
+    # The process of the tests may give back a little of something else meanwhile.
+    assert 45 < found['peak_mb'] < 60 < found['process_mb']
 
 
 def test_a_script_in_a_process_of_its_own_gets_its_options(tmp_path):
