@@ -1,5 +1,6 @@
 """IDIP, the detector: backbone, neck, diffusion of boxes, head."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -206,10 +207,9 @@ class IDIP(BaseDetector):
         self._state_randomness()
         feats = self.extract_feat(batch_inputs)
         options = InferenceOptions.of(self.test_cfg, self.schedule.num_steps)
-        counted: list[SamplingStep] = []
-        for step in self.sample(feats, metas, noises):
-            counted = [*counted, step] if options.ensemble else [step]
-        found = self.decode(feats, join_steps(counted), metas, rescale)
+        steps = self.sample(feats, metas, noises)
+        step = join_steps(list(steps)) if options.ensemble else deque(steps, maxlen=1).pop()
+        found = self.decode(feats, step, metas, rescale)
         return self.add_pred_to_datasample(batch_data_samples, found)
 
     def _state_randomness(self) -> None:

@@ -74,14 +74,16 @@ class IDIPHead(BaseModule):
                 num_heads,
                 feedforward_channels,
                 dynamic_channels,
-                _side(self.box_roi_extractor),
+                side_of(self.box_roi_extractor),
             )
             for _ in range(num_stages)
         )
         self.time_heads = nn.ModuleList(TimeEncoder(embed_dims) for _ in range(num_stages))
         self.box_head = BoxHead(num_classes, embed_dims)
         mask_cfg = dict(num_classes=num_classes, in_channels=embed_dims)
-        mask_cfg.update(dynamic_channels=dynamic_channels, roi_size=_side(self.mask_roi_extractor))
+        mask_cfg.update(
+            dynamic_channels=dynamic_channels, roi_size=side_of(self.mask_roi_extractor)
+        )
         self.mask_head = MODELS.build({**mask_cfg, **copy.deepcopy(mask_head)})
         self.criterion: IDIPLoss | None = None if loss is None else MODELS.build(loss)
 
@@ -259,7 +261,7 @@ def _from_every_level(extractor: Any, feats: Maps, rois: Tensor) -> Tensor:
     return regions
 
 
-def _side(extractor: nn.Module) -> int:
+def side_of(extractor: nn.Module) -> int:
     """Return the width of an extractor's output."""
     size = extractor.roi_layers[0].output_size  # type: ignore[union-attr,index]
     return int(size[0] if isinstance(size, tuple | list) else size)

@@ -16,7 +16,7 @@ from isda_suite.layers.query_adapter import (
     recording,
 )
 
-from .head import extract_rois
+from .head import extract_rois, side_of
 from .loss import mask_targets
 
 
@@ -40,8 +40,7 @@ class IDIPAdapter(QueryAdapter):
 
     def __init__(self, head: Any) -> None:
         super().__init__(head)
-        size = head.mask_roi_extractor.roi_layers[0].output_size
-        self.side = int(size[0] if isinstance(size, tuple | list) else size)
+        self.side = side_of(head.mask_roi_extractor)
         self.row_pixels = self.side**2
 
     def record(
