@@ -76,10 +76,10 @@ def main() -> None:
     filter_known_warnings()
     with quiet_imports():
         from isda_suite.apis.segmenter import Segmenter
-        from isda_suite.apis.video_pictures import draw_video
-        from isda_suite.apis.video_results import write_results
-        from isda_suite.apis.video_source import open_video, stopped_by_interrupt
-        from isda_suite.apis.video_writer import check_out
+        from isda_suite.apis.videos.pictures import draw_video
+        from isda_suite.apis.videos.results_file import write_results
+        from isda_suite.apis.videos.source import open_video, stopped_by_interrupt
+        from isda_suite.apis.videos.writer import check_out
         from isda_suite.engine.config_file import parse_options
 
     # Before the model: a wrong path should not take seconds.

@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Convert, check and print."""
     args = parse_args()
-    from isda_suite.apis.label_import import describe, import_labels
+    from isda_suite.apis.labels.importing import describe, import_labels
     from isda_suite.engine.exit_codes import DONE, WRONG_DATA
 
     result = import_labels(

@@ -85,7 +85,7 @@ def main() -> None:
 
     filter_known_warnings()
     with quiet_imports():
-        from isda_suite.apis.responses import Selection, show_responses
+        from isda_suite.apis.queries.responses import Selection, show_responses
         from isda_suite.engine.config_file import parse_options, read_config
 
     options = parse_options(args.cfg_options)
