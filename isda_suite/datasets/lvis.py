@@ -37,7 +37,7 @@ class LVISInstanceDataset(CocoInstanceDataset):
 
 def is_lvis(content: Json) -> bool:
     """Tell by its images whether an annotation file is of LVIS."""
-    images = content.get('images')
+    images = content.get('images') or []
     return bool(images) and all('neg_category_ids' in image for image in images[:10])
 
 
