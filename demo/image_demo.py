@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Predict one image or a folder of images and write pictures with the results.
+"""Predict images, from files, folders, patterns, addresses or videos, and draw the results.
 
 Example:
     python demo/image_demo.py demo/images configs/isda/isda_r50_3x_coco.py isda.pth
+    python demo/image_demo.py https://example.org/photo.jpg isda_r50_3x_coco isda.pth
 """
 
 import argparse
-from pathlib import Path
 
 from isda_suite.engine.arguments import (
     add_config,
@@ -22,9 +22,18 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('images', metavar='IMAGE_OR_FOLDER', help='a file, a folder or a pattern')
+    parser.add_argument(
+        'images',
+        metavar='INPUT',
+        help='an image or a video: a file, a folder, a pattern or an address (https://…)',
+    )
     add_config(parser)
-    parser.add_argument('checkpoint', metavar='CKPT', help='its weights')
+    parser.add_argument(
+        'checkpoint',
+        metavar='CKPT',
+        nargs='?',
+        help='its weights: a file, an address, a name of the zoo (default: the weights of the zoo)',
+    )
     parser.add_argument('--out-dir', default='demo_results', help='default: demo_results')
     parser.add_argument(
         '--score-thr', type=float, default=0.3, help='leave out what scores below (default: 0.3)'
@@ -48,17 +57,13 @@ def main() -> None:
 
     filter_known_warnings()
     with quiet_imports():
-        from isda_suite.apis.inference import find_images
+        from isda_suite.apis.named_inputs import require_input
+        from isda_suite.apis.result_pictures import PictureFolder
         from isda_suite.apis.segmenter import Segmenter
         from isda_suite.engine.config_file import parse_options
-        from isda_suite.engine.errors import ConfigError
-        from isda_suite.visualization.pictures import save_picture
 
-    out_dir = Path(args.out_dir).expanduser()
-
-    images = find_images(args.images)  # before the model: a wrong path should not take seconds
-    if any(isinstance(i, Path) and i.parent.resolve() == out_dir.resolve() for i in images):
-        raise ConfigError(f'--out-dir {out_dir} holds the images: the pictures would replace them')
+    # Before the model: a wrong path should not take seconds.
+    pictures = PictureFolder(args.out_dir, require_input(args.images))
     segmenter = Segmenter(
         args.config,
         args.checkpoint,
@@ -69,17 +74,16 @@ def main() -> None:
         trust=args.trust_checkpoint,
     )
     written, found = 0, 0
-    names: set[str] = set()  # images of two folders may share theirs
-    for result in segmenter.stream(images, progress=True):
-        name = result.source.name
-        name = name if name not in names else f'{written}_{name}'
-        names.add(name)
-        save_picture(out_dir / name, result.plot())
-        found += len(result) if segmenter.task == 'instance' else 0
+    for result in segmenter.stream(args.images, progress=True):
+        pictures.write(result)
+        found += len(result)
         written += 1
-    hint = '' if found or segmenter.task != 'instance' else ': a lower --score-thr shows more'
-    print(f'{found} instances with a score of at least {args.score_thr}{hint}')
-    print(f'wrote {written} pictures to {out_dir}')
+    if segmenter.task != 'semantic':
+        what = 'instances' if segmenter.task == 'instance' else 'tracks'
+        hint = '' if found else ': a lower --score-thr shows more'
+        print(f'{found} {what} with a score of at least {args.score_thr}{hint}')
+    kind = 'video' if segmenter.task == 'video' else 'picture'
+    print(f'wrote {written} {kind}{"" if written == 1 else "s"} to {pictures.folder}')
 
 
 if __name__ == '__main__':

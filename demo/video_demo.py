@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Segment and track everything in a video of any length, and draw it.
 
-SOURCE is a video file, a folder of frames, a pattern, or the index of a camera (0). Ctrl-C ends the
-video early: what was seen up to then is finished and written.
+SOURCE is a video file, the address of one (https://…), a folder of frames, a pattern, or the index
+of a camera (0). Ctrl-C ends the video early: what was seen up to then is finished and written.
 
 Example:
     python demo/video_demo.py CONFIG CKPT street.mp4 --out street_tracks.mp4
@@ -10,6 +10,7 @@ Example:
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from isda_suite.engine.arguments import (
     add_config,
@@ -27,7 +28,9 @@ def parse_args() -> argparse.Namespace:
     )
     add_config(parser)
     parser.add_argument('checkpoint', metavar='CKPT', help='its weights')
-    parser.add_argument('source', metavar='SOURCE', help='file, folder, pattern or camera index')
+    parser.add_argument(
+        'source', metavar='SOURCE', help='file, address, folder, pattern or camera index'
+    )
     parser.add_argument(
         '--out',
         metavar='PATH',
@@ -75,16 +78,25 @@ def main() -> None:
 
     filter_known_warnings()
     with quiet_imports():
-        from isda_suite.apis.segmenter import Segmenter
-        from isda_suite.apis.videos.pictures import draw_video
-        from isda_suite.apis.videos.results_file import write_results
-        from isda_suite.apis.videos.source import open_video, stopped_by_interrupt
-        from isda_suite.apis.videos.writer import check_out
-        from isda_suite.engine.config_file import parse_options
+        from isda_suite.apis.named_inputs import opened_video
+        from isda_suite.apis.video_writer import check_out
 
     # Before the model: a wrong path should not take seconds.
     check_out(args.out, args.source)
-    video = open_video(args.source, args.every, args.max_frames)
+    with opened_video(args.source, args.every, args.max_frames) as video:
+        _track(args, video)
+
+
+def _track(args: argparse.Namespace, video: Any) -> None:
+    from isda_suite.compat.warning_filters import quiet_imports
+
+    with quiet_imports():
+        from isda_suite.apis.segmenter import Segmenter
+        from isda_suite.apis.video_pictures import draw_video
+        from isda_suite.apis.video_results import write_results
+        from isda_suite.apis.video_source import stopped_by_interrupt
+        from isda_suite.engine.config_file import parse_options
+
     segmenter = Segmenter(
         args.config,
         args.checkpoint,

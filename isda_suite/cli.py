@@ -1,10 +1,10 @@
 """One command for every tool: ``isda COMMAND ARGUMENTS``, ``python -m isda_suite COMMAND …``."""
 
 import difflib
-import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from isda_suite.engine.exit_codes import DONE, WRONG_COMMAND
 from isda_suite.resources import resource_root
@@ -98,7 +98,7 @@ def _run(command: str, arguments: list[str]) -> int:
     before = sys.argv
     sys.argv = [f'{_program()} {command}', *arguments]
     try:
-        runpy.run_path(str(script), run_name='__main__')
+        _execute(script)
     except SystemExit as stop:
         if isinstance(stop.code, str):
             raise
@@ -106,6 +106,22 @@ def _run(command: str, arguments: list[str]) -> int:
     finally:
         sys.argv = before
     return DONE
+
+
+def _execute(script: Path) -> None:
+    """Run a script as the main module.
+
+    As ``runpy.run_path`` does, which would put the script's name in the place of the command's:
+    usage and messages would then speak of a file that an installed package does not show.
+    """
+    module = ModuleType('__main__')
+    module.__file__ = str(script)
+    before = sys.modules['__main__']
+    sys.modules['__main__'] = module
+    try:
+        exec(compile(script.read_bytes(), str(script), 'exec', dont_inherit=True), vars(module))
+    finally:
+        sys.modules['__main__'] = before
 
 
 def _program() -> str:

@@ -10,7 +10,9 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     add_config(parser)
-    parser.add_argument('--split', choices=('train', 'val', 'test'), default='train')
+    parser.add_argument(
+        '--split', choices=('train', 'val', 'test'), default='train', help='default: train'
+    )
     parser.add_argument('--output-dir', default='work_dirs/browse', help='folder for pictures')
     parser.add_argument('--num', type=int, default=20, help='samples, spread over the data set')
     parser.add_argument('--seed', type=int, default=0, help='seed of the augmentation')

@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_config(parser)
-    parser.add_argument('--split', choices=_SPLITS, nargs='+', default=_SPLITS)
+    parser.add_argument('--split', choices=_SPLITS, nargs='+', default=_SPLITS, help='default: all')
     parser.add_argument(
         '--images', action='store_true', help='decode every image and compare its size too'
     )

@@ -2,8 +2,7 @@
 """Convert a checkpoint of other code to the names of isda_suite, or ours back.
 
 Example:
-    python tools/convert_checkpoint.py deformable_detr.pth isda_start.pth --method isda \
-        --config configs/isda/isda_r50_3x_coco.py
+    python tools/convert_checkpoint.py detr.pth start.pth --method isda --config isda_r50_3x_coco
 """
 
 import argparse
@@ -19,7 +18,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('src', metavar='SRC', help='checkpoint to read (.pth, .safetensors)')
     parser.add_argument('dst', metavar='DST', help='checkpoint to write (.pth)')
-    parser.add_argument('--method', required=True, help='defvistr, isda or isdnet')
+    parser.add_argument(
+        '--method', required=True, help='defvistr, idip, isda, isdnet, iuq, solq or sotr'
+    )
     parser.add_argument(
         '--style',
         default='auto',

@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
     add_config(parser)
     parser.add_argument('checkpoint', metavar='CKPT', help='its weights')
     parser.add_argument('--out', help='file to write (default: name of the configuration)')
-    parser.add_argument('--format', choices=['onnx', 'torch'], default='onnx')
+    parser.add_argument('--format', choices=['onnx', 'torch'], default='onnx', help='default: onnx')
     parser.add_argument(
         '--size', type=int, nargs=2, required=True, metavar=('H', 'W'), help='of the input'
     )

@@ -5,8 +5,7 @@ What only a training needs (optimizer, schedules, logs) is left out. The last li
 belongs into metafile.yml; with --metafile they are written there.
 
 Example:
-    python tools/publish_checkpoint.py work_dirs/isda_r50/epoch_42.pth published/isda_r50 \
-        --metafile configs/isda/metafile.yml --config-name isda_r50_3x_coco
+    python tools/publish_checkpoint.py work_dirs/isda_r50/epoch_42.pth published/isda_r50
 """
 
 import argparse

@@ -25,7 +25,9 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     _add_choices(parser)
-    actions = parser.add_subparsers(dest='action', metavar='{list,show,fetch,path}')
+    actions = parser.add_subparsers(
+        dest='action', metavar='{list,show,fetch,path}', help='what to do:'
+    )
     _add_choices(actions.add_parser('list', help='one line a model (default)'))
     show = actions.add_parser('show', help='everything known of a model')
     show.add_argument('name', metavar='NAME', help='name of a model')

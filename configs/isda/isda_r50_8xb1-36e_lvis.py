@@ -3,7 +3,7 @@ _base_ = ['./isda_r50_8xb1-36e_coco.py']
 
 data_root = 'data/lvis/'
 val_ann = 'annotations/lvis_v1_val.json'
-lvis = dict(type='LVISV1Dataset', data_root=data_root, data_prefix=dict(img=''))
+lvis = dict(type='isda_suite.LVISInstanceDataset', data_root=data_root, data_prefix=dict(img=''))
 train_set = dict(
     ann_file='annotations/lvis_v1_train.json',
     filter_cfg=dict(filter_empty_gt=True, min_size=32),

@@ -10,7 +10,7 @@ custom_imports = dict(imports=['isda_suite'], allow_failed_imports=False)
 
 data_root = 'data/lvis/'
 val_ann = 'annotations/lvis_v1_val.json'
-lvis = dict(type='LVISV1Dataset', data_root=data_root, data_prefix=dict(img=''))
+lvis = dict(type='isda_suite.LVISInstanceDataset', data_root=data_root, data_prefix=dict(img=''))
 train_set = dict(
     ann_file='annotations/lvis_v1_train.json',
     filter_cfg=dict(filter_empty_gt=True, min_size=32),

@@ -26,7 +26,7 @@ from isda_suite.datasets.errors import DataError
 from .inference import SUFFIXES, check_array, find_images
 
 Array = NDArray[Any]
-_IMAGE_SUFFIXES = (*SUFFIXES, '.jp2')
+IMAGE_SUFFIXES = (*SUFFIXES, '.jp2')
 _ACCEPTED = (
     'a path, folder or pattern, an address (https://…), a BGR array (H, W, 3) uint8, a PIL image, '
     'a video, or several of these'
@@ -165,7 +165,7 @@ class InputReader:
         videos = [file for file in files if file.suffix and is_video_file(file)]
         if self.takes_videos:
             return self._videos(given, videos)
-        images = [file for file in files if file.suffix.lower() in _IMAGE_SUFFIXES]
+        images = [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
         # Videos in a folder of photographs are left alone. Of nothing, find_images tells.
         chosen = images or videos or [file for file in find_images(given) if isinstance(file, Path)]
         return _joined([self._file(file, file, None) for file in chosen])

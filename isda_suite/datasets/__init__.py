@@ -4,6 +4,7 @@ from .coco_instance import CocoInstanceDataset
 from .deepglobe import DeepGlobeDataset
 from .errors import DataError
 from .inria_aerial import InriaAerialDataset
+from .lvis import LVISInstanceDataset
 from .samplers import VideoSampler
 from .semantic import SemanticDataset
 from .youtube_vis import YouTubeVISInstanceDataset
@@ -14,6 +15,7 @@ __all__ = [
     'DataError',
     'DeepGlobeDataset',
     'InriaAerialDataset',
+    'LVISInstanceDataset',
     'SemanticDataset',
     'VideoSampler',
     'YouTubeVISClipDataset',

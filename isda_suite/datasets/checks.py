@@ -17,6 +17,7 @@ from .coco_file import category_problems, class_names
 from .errors import DataError
 from .image_checks import check_images, frame_place
 from .image_file import missing_image
+from .lvis import with_file_names
 from .report import Report
 from .segmentation_checks import check_segmentation
 from .youtube_vis_file import frames_of
@@ -59,10 +60,7 @@ def _check_youtube_vis(dataset: Any) -> Report:
 
 def _check_lvis(dataset: Any) -> Report:
     """Check LVIS: images are named by the end of their address, labels follow the ids."""
-    content = read_entries(dataset.ann_file)
-    for image in content['images']:
-        if image.get('coco_url') and not image.get('file_name'):
-            image['file_name'] = '/'.join(image['coco_url'].split('/')[-2:])
+    content = with_file_names(read_entries(dataset.ann_file))
     report = check_coco(content, _expectation_of(dataset, None))
     found, known = len(content['categories']), len(dataset.metainfo['classes'])
     if found != known:

@@ -86,11 +86,11 @@ class CocoInstanceDataset(CocoDataset):
         Returns:
             The content of the file, of every annotation only what the check keeps, and the report.
         """
-        return check_file(self.expectation(), self.backend_args, read_entries, check_coco)
+        return check_file(self.expectation(), self.backend_args, self._read_entries, check_coco)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read and check the annotation file; return one record an image."""
-        content = read_checked(self.expectation(), self.backend_args, read_coco, check_coco)
+        content = read_checked(self.expectation(), self.backend_args, self._read, check_coco)
         categories = content['categories']
         if not self._metainfo.get('classes'):
             self._metainfo['classes'] = class_names(categories)
@@ -112,6 +112,12 @@ class CocoInstanceDataset(CocoDataset):
                 )
                 for image in content['images']
             ]
+
+    def _read(self, path: str) -> Json:
+        return read_coco(path)
+
+    def _read_entries(self, path: str) -> Json:
+        return read_entries(path)
 
     def _usable(self, annotations: list[Json], image: Json) -> list[Json]:
         """Return what stays of an image's annotations, in the form mmdet's parser expects."""

@@ -1,9 +1,9 @@
 """Dashboards that a configuration sends its numbers to: what each needs to be installed."""
 
-import importlib.util
 from typing import Any
 
 from isda_suite.engine.errors import ConfigError
+from isda_suite.engine.packages import is_installed
 
 #: mmengine's class -> the package it imports when it writes for the first time.
 DASHBOARDS = {
@@ -35,7 +35,7 @@ def require_dashboards(cfg: Any) -> None:
         if name not in DASHBOARDS:
             continue
         package = DASHBOARDS[name]
-        if importlib.util.find_spec(package) is None:
+        if not is_installed(package):
             raise ConfigError(
                 f'visualizer.vis_backends[{place}] is {name}, which needs the package {package}: '
                 f'pip install {package}, or take this entry out of vis_backends'

@@ -15,6 +15,7 @@ from isda_suite.engine.config_file import apply_options, read_config
 from isda_suite.engine.dashboards import require_dashboards
 from isda_suite.engine.errors import ConfigError
 from isda_suite.engine.exit_codes import FAILED, error_message, exit_code
+from isda_suite.engine.metric_packages import require_metrics
 from isda_suite.engine.type_checks import explain_build_error
 
 # What torch says of a worker that the kernel has killed.
@@ -82,7 +83,7 @@ def prepare_run(cfg: Any, launcher: str = 'none', trust_checkpoint: bool = False
 
     Raises:
         ConfigError: if the launcher is unknown or did not start this process, ``patch_mmcv`` is no
-            truth value, or a dashboard is not installed.
+            truth value, or the package of a dashboard or a metric is not installed.
     """
     import torch
 
@@ -94,6 +95,7 @@ def prepare_run(cfg: Any, launcher: str = 'none', trust_checkpoint: bool = False
         raise ConfigError(f'launcher must be one of {", ".join(LAUNCHERS)}, got {launcher!r}')
     _require_launcher(launcher)
     require_dashboards(cfg)
+    require_metrics(cfg)
     filter_known_warnings()
     choose_operators(cfg)
     install_safe_loading(trust_checkpoint)

@@ -47,7 +47,10 @@ def draw_samples(
         written.append(save_picture(Path(output_dir) / f'{index:04d}_{name}.jpg', picture))
         if len(small) < 24:
             small.append(picture)
-    sheet = save_picture(Path(output_dir) / 'contact_sheet.jpg', contact_sheet(small))
+    # A clip is a row of frames already: beside others they would be too small to see anything.
+    is_row = all(picture.shape[1] > 3 * picture.shape[0] for picture in small)
+    layout = dict(columns=1, cell_width=1440) if is_row else {}
+    sheet = save_picture(Path(output_dir) / 'contact_sheet.jpg', contact_sheet(small, **layout))
     return [*written, sheet]
 
 

@@ -1,10 +1,14 @@
 """The web demo over HTTP, as gradio's client sees it."""
 
 import json
+import os
+import signal
 import socket
 import sys
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import cv2
 import numpy as np
@@ -138,11 +142,22 @@ def test_the_files_hold_what_was_found(page, picture, folder):
 def test_classes_of_pixels(page, picture):
     _, sentence, table = _predict(page, 'pixels', picture)
     assert 'of pixels' in sentence
-    assert sum(row[2] for row in table['data']) == 240 * 320
+    assert table['headers'] == ['class', 'area (px)', 'area (%)']
+    assert sum(row[1] for row in table['data']) == 240 * 320
     _, files = page.predict(*USUAL, api_name='/files')
     names = [Path(file).name for file in files]
     assert sum(name.endswith('.png') for name in names) == 2  # the picture and the class map
     assert not any(name.endswith('.jpg') for name in names)
+
+
+def test_without_labels_classes_of_pixels_have_no_legend(page, picture):
+    shapes = [
+        cv2.imread(_predict(page, 'pixels', picture, 0.3, 0.5, True, labels)[0]).shape
+        for labels in (False, True)
+    ]
+    plain, with_legend = shapes
+    assert plain[1] == with_legend[1] and plain[0] < with_legend[0]
+    assert plain[0] / plain[1] == 240 / 320  # the picture and nothing else
 
 
 def test_a_video_becomes_tracks_and_a_video(page, tmp_path):
@@ -249,6 +264,42 @@ def test_a_taken_port_is_named(tmp_path):
         with pytest.raises(ConfigError, match=f'cannot listen on 127.0.0.1:{port}'):
             with open_demo(settings):
                 pytest.fail('it listens')
+
+
+def test_a_signal_ends_the_demo_and_leaves_nothing_of_its_visitors(
+    tmp_path, picture, monkeypatch, capsys
+):
+    from isda_suite.apis.web_demo import server
+
+    open_demo = server.open_demo
+    config, weights = write_detector(tmp_path)
+    folder = tmp_path / 'files'
+    folder.mkdir()
+    monkeypatch.setenv('GRADIO_TEMP_DIR', str(folder))
+    stored = []
+
+    @contextmanager
+    def visited(settings):
+        def visit():
+            try:
+                page = gradio_client.Client(address, verbose=False, download_files=tmp_path)
+                _predict(page, 'toy', picture)
+                _written(page)
+                stored.extend(file.name for file in folder.rglob('*') if file.is_file())
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        with open_demo(settings) as address:
+            Thread(target=visit).start()
+            yield address
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(server, 'open_demo', visited)
+    server.serve(server.DemoSettings(models=[str(config)], weights=[str(weights)]))
+    assert 'the demo is at http://127.0.0.1:' in capsys.readouterr().out
+    assert {'.png', '.json', '.geojson', '.zip'} <= {Path(name).suffix for name in stored}
+    assert list(folder.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):

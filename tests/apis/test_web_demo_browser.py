@@ -12,7 +12,10 @@ import urllib.parse
 
 import pytest
 
+from tests.apis import tiny_models
 from tests.apis.colour_detector import write_detector, write_scene
+from tests.apis.tiny_video_models import VIDEO_MODEL, scene
+from tests.apis.video_files import write_video
 
 _PROGRAMS = ('chromium', 'chromedriver')
 #: A machine may be busy with other things.
@@ -57,12 +60,19 @@ def driver(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def address(tmp_path_factory):
-    """Serve the detector of colours."""
+    """Serve the detector of colours, a segmentor and a tracker."""
     pytest.importorskip('gradio', reason='gradio is not installed')
     from isda_suite.apis.web_demo.server import DemoSettings, open_demo
 
-    config, weights = write_detector(tmp_path_factory.mktemp('models'))
-    with open_demo(DemoSettings(models=[str(config)], weights=[str(weights)])) as served:
+    folder = tmp_path_factory.mktemp('models')
+    config, weights = write_detector(folder)
+    segmentor = tiny_models.write_config(folder, tiny_models.SEGMENTOR, 'pixels.py')
+    tracker = tiny_models.write_config(folder, VIDEO_MODEL, 'tracks.py')
+    settings = DemoSettings(
+        models=[str(config), str(segmentor), str(tracker)],
+        weights=[str(weights), 'random', 'random'],
+    )
+    with open_demo(settings) as served:
         yield served
 
 
@@ -100,6 +110,16 @@ class _Page:
     def files(self):
         """Return the text of the list of files; the page breaks names before their ending."""
         return self.find('#files').text.replace('\n', '')
+
+    def is_shown(self, name):
+        """Tell whether something is in view; what is hidden may not even be there."""
+        found = self._driver.find_elements('css selector', f'#{name}')
+        return any(element.is_displayed() for element in found)
+
+    def choose(self, model):
+        """Choose a model from the list."""
+        self.find('#model input').click()
+        _wait(lambda: self.find(f'li[data-value="{model}"], [aria-label="{model}"]')).click()
 
     def set_slider(self, name, value):
         """Move a slider as its handle does."""
@@ -156,6 +176,34 @@ def test_a_visitor_drops_an_image_sees_masks_and_takes_them_home(driver, address
     assert hosts == {'127.0.0.1'}, f'the page asked other machines: {hosts}'
     severe = [one for one in driver.get_log('browser') if one['level'] == 'SEVERE']
     assert not severe, severe
+
+
+def test_only_what_the_chosen_model_knows_is_in_view(driver, address, tmp_path):
+    page = _Page(driver)
+    driver.get(address)
+    _wait(lambda: page.is_shown('run'))
+
+    def shown():
+        names = ('score_thr', 'boxes', 'labels', 'example_images', 'example_videos', 'video_place')
+        return {name for name in names if page.is_shown(name)}
+
+    everywhere = {'score_thr', 'boxes', 'labels'}
+    assert shown() == everywhere | {'example_images'}
+    page.choose('pixels')
+    _wait(lambda: shown() == {'labels', 'example_images'})
+    page.choose('tracks')
+    _wait(lambda: shown() == everywhere | {'example_videos'})
+    upload = page.find('#input input[type=file]')
+    upload.send_keys(str(write_video(tmp_path / 'clip.mp4', scene(4))))
+    before = _wait(page.source)
+    page.find('#run').click()
+    _wait(lambda: page.source() != before and 'clip.zip' in page.files())
+    assert shown() == everywhere | {'example_videos', 'video_place'}
+    assert _wait(lambda: driver.execute_script(
+        'return document.querySelector("#video video").videoWidth'
+    )) > 0  # fmt: skip
+    page.find('#input button[aria-label*="emove"], #input button[aria-label*="lear"]').click()
+    _wait(lambda: not page.is_shown('video_place'))
 
 
 def test_a_broken_image_is_told_on_the_page(driver, address, tmp_path):

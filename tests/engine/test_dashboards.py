@@ -3,7 +3,11 @@
 import ast
 import importlib.util
 import re
+import sys
+from importlib.machinery import ModuleSpec
+from unittest.mock import MagicMock
 
+import mmengine.visualization  # noqa: F401  (registers the classes)
 import pytest
 from mmengine.config import Config
 from mmengine.registry import VISBACKENDS
@@ -58,3 +62,56 @@ def test_training_does_not_start_without_its_dashboard(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r'vis_backends\[1\] is TensorboardVisBackend'):
         train(config, work_dir=tmp_path / 'w')
     assert not list(tmp_path.rglob('*.log'))
+
+
+class _StandIns:
+    """Modules in the place of the dashboards' packages, which note what is called."""
+
+    def __init__(self, monkeypatch):
+        self.modules = {}
+        for name in ('mlflow', 'wandb', 'clearml', 'aim'):
+            self.modules[name] = module = MagicMock(name=name)
+            module.__spec__ = ModuleSpec(name, None, origin='stand-in')
+            monkeypatch.setitem(sys.modules, name, module)
+        self.mlflow, self.wandb, self.clearml, self.aim = self.modules.values()
+
+    def numbers(self):
+        """Return the names of the numbers that each got."""
+        task, run = self.clearml.Task.init.return_value, self.aim.Run.return_value
+        reported = task.get_logger.return_value.report_scalar.call_args_list
+        return {
+            'mlflow': {
+                key for call in self.mlflow.log_metrics.call_args_list for key in call[0][0]
+            },
+            'wandb': {key for call in self.wandb.log.call_args_list for key in call[0][0]},
+            'clearml': {call[1]['title'] for call in reported},
+            'aim': {call[1]['name'] for call in run.track.call_args_list},
+        }
+
+    def ends(self):
+        """Return what tells each that the run is over."""
+        task, run = self.clearml.Task.init.return_value, self.aim.Run.return_value
+        return [self.mlflow.end_run, self.wandb.join, task.close, run.close]
+
+
+def test_a_training_reaches_the_documented_dashboards(tmp_path, monkeypatch):
+    there = _StandIns(monkeypatch)
+    wanted = ('MLflowVisBackend', 'WandbVisBackend', 'ClearMLVisBackend', 'AimVisBackend')
+    entries = [one for one in _documented() if one['type'] in wanted]
+    text = f'visualizer = dict(vis_backends={entries!r})'
+    config = write_config(tmp_path, write_coco(tmp_path / 'data'), text)
+    train(config, work_dir=tmp_path / 'w')
+    for name, numbers in there.numbers().items():
+        assert {'loss', 'lr', 'coco/segm_mAP'} <= numbers, name
+    assert there.mlflow.set_tracking_uri.call_args[0] == ('http://localhost:5000',)
+    assert there.wandb.init.call_args[1]['project'] == 'masks'
+    assert there.clearml.Task.init.call_args[1]['task_name'] == 'isda'
+    assert there.aim.Run.call_args[1]['experiment'] == 'isda'
+    told = [
+        there.wandb.config.update.call_args[0][0],
+        there.clearml.Task.init.return_value.connect_configuration.call_args[0][0],
+        there.aim.Run.return_value.__setitem__.call_args[0][1],
+    ]
+    assert all(config['model']['type'] == 'ToySegmenter' for config in told)
+    assert there.mlflow.log_params.call_args[0][0]['model.type'] == 'ToySegmenter'
+    assert all(end.called for end in there.ends())

@@ -56,6 +56,8 @@ def test_written_videos_can_be_browsed_clip_by_clip(tmp_path, monkeypatch, capsy
     assert _main('misc/write_sample.py', monkeypatch, *arguments) == 0
     assert '2 training and 1 validation videos' in capsys.readouterr().out
     base = ROOT / 'configs' / '_base_' / 'datasets' / 'sample_video.py'
+    import cv2
+
     for split, name in (('train', 'video_1_from_'), ('val', 'video_1_from_0')):
         options = f'{split}_dataloader.dataset.data_root={sample}'
         out = ['--output-dir', tmp_path / split, '--split', split, '--num', 1]
@@ -63,6 +65,8 @@ def test_written_videos_can_be_browsed_clip_by_clip(tmp_path, monkeypatch, capsy
         assert '1 samples drawn' in capsys.readouterr().out
         drawn = sorted(path.name for path in (tmp_path / split).glob('*.jpg'))
         assert len(drawn) == 2 and drawn[0].startswith(f'0000_{name}')
+        sheet = cv2.imread(str(tmp_path / split / 'contact_sheet.jpg'))
+        assert sheet.shape[1] > 1000  # a row of frames fills the width
 
 
 def test_the_sample_can_be_written_with_label_images(tmp_path, monkeypatch):

@@ -1,6 +1,9 @@
+import re
 import sys
 
-from isda_suite.cli import main
+import pytest
+
+from isda_suite.cli import _COMMANDS, main
 from tests.tools.running import run
 
 
@@ -50,3 +53,17 @@ def test_the_package_runs_as_a_program():
     done = run(sys.executable, '-m', 'isda_suite', 'train', '--help', timeout_s=5)
     assert done.returncode == 0
     assert '--auto-scale-lr' in done.stdout
+    assert done.stdout.startswith('usage: python -m isda_suite train ')
+
+
+@pytest.mark.parametrize('command', sorted(_COMMANDS))
+def test_every_command_explains_itself_under_its_own_name(command, capsys, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', ['/usr/bin/isda'])
+    monkeypatch.setenv('COLUMNS', '400')
+    assert main([command, '--help']) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f'usage: isda {command} ')
+    unexplained = re.findall(r'^  (?! )((?:(?!  ).)+)$(?!\n {8})', text, re.MULTILINE)
+    assert not unexplained, 'arguments without a word about them'
+    assert main([command, '--no-such-option']) == 2
+    assert f'isda {command}: error: ' in capsys.readouterr().err

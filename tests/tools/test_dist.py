@@ -1,4 +1,5 @@
 import os
+import re
 import time
 
 import pytest
@@ -52,6 +53,35 @@ def test_two_ranks_evaluate_every_image_once(config, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert 'predictions of 4 images' in done.stdout
     assert done.stdout.count('coco/segm_mAP_50 ') == 1
+    _assert_one_whole_report(config, tmp_path, done.stdout + done.stderr)
+
+
+def _assert_one_whole_report(config, folder, said):
+    """The first rank writes what both have seen, as one process that has seen everything."""
+    from isda_suite.apis.test import evaluate
+    from isda_suite.engine.config_file import read_config
+    from tests.visualization.test_html_page import assert_self_contained
+
+    [path] = folder.rglob('*.html')
+    assert said.count('the report is in') == 1 and path.name == 'report.html'
+    assert not [one for one in path.parent.iterdir() if 'report' in one.name and one != path]
+    content = path.read_text(encoding='utf-8')
+    assert_self_contained(content)
+    assert content.rstrip().endswith('</html>') and content.count('<html') == 1
+    assert '4 images, 8 annotated objects' in content
+    cfg = read_config(config)
+    evaluate(cfg, folder / 'start.pth', work_dir=folder / 'one', report='auto')
+    alone = (folder / 'one/report.html').read_text(encoding='utf-8')
+    titles = [re.findall('<h2[^>]*>(.*?)</h2>', one) for one in (content, alone)]
+    assert titles[0] == titles[1] and 'Worst images' in titles[0]
+    tables = [re.findall('<tr>.*?</tr>', _part(one, 'Classes')) for one in (content, alone)]
+    assert tables[0] == tables[1] and len(tables[0]) == 3
+    assert _part(content, 'Worst images').count('<img') == 2
+
+
+def _part(content, title):
+    [found] = re.findall(rf'<h2[^>]*>{title}</h2>(.*?)(?=<h2|</body)', content, re.DOTALL)
+    return found
 
 
 def test_wrong_use_answers_two(config, tmp_path):

@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from isda_suite.apis.model import load_model
-from tests.apis.tiny_models import write_config, write_image
+from tests.apis.misbehaving_server import running_server
+from tests.apis.tiny_models import SEGMENTOR, write_config, write_image
+from tests.apis.tiny_video_models import VIDEO_MODEL, scene
+from tests.apis.video_files import moving_square, write_video
 from tests.tools.in_process import call_tool
 from tests.tools.running import run_python
 
@@ -72,6 +75,39 @@ def test_the_images_are_never_replaced(files, monkeypatch, capsys):
     assert call_tool(monkeypatch, TOOL, *arguments, '--out-dir', files / 'images') == 2
     assert 'would replace them' in capsys.readouterr().err
     assert (files / 'images' / '0.png').read_bytes() == before
+
+
+def test_an_address_and_a_video_are_predicted_too(files, tmp_path, monkeypatch, capsys):
+    content = (files / 'images/0.png').read_bytes()
+    model = [files / 'tiny.py', files / 'tiny.pth', '--device', 'cpu', '--out-dir', tmp_path / 'o']
+    with running_server({'one.png': content, 'untold': content}) as (address, _):
+        for name in ('one.png', 'untold'):
+            assert call_tool(monkeypatch, TOOL, f'{address}/good/{name}', *model) == 0
+        assert call_tool(monkeypatch, TOOL, f'{address}/missing/a.png', *model) == 3
+    assert 'answered 404' in capsys.readouterr().err
+    video = write_video(tmp_path / 'clip.mp4', moving_square(3))
+    assert call_tool(monkeypatch, TOOL, video, *model) == 0
+    assert 'wrote 3 pictures' in capsys.readouterr().out
+    frames = [f'clip_{number:06d}.jpg' for number in range(3)]
+    assert sorted(p.name for p in (tmp_path / 'o').iterdir()) == [*frames, 'one.png', 'untold.jpg']
+
+
+def test_models_of_videos_and_of_pixels_are_taken(tmp_path, monkeypatch, capsys):
+    tracker = write_config(tmp_path, VIDEO_MODEL, 'tracks.py')
+    segmentor = write_config(tmp_path, SEGMENTOR, 'pixels.py')
+    video = write_video(tmp_path / 'clip.mp4', scene(4))
+    where = ['--device', 'cpu', '--out-dir', tmp_path / 'o']
+    assert call_tool(monkeypatch, TOOL, video, tracker, 'random', *where) == 0
+    assert (
+        '2 tracks with a score' in (said := capsys.readouterr().out) and 'wrote 1 video to' in said
+    )
+    image = write_image(tmp_path / 'a.png')
+    assert call_tool(monkeypatch, TOOL, image, segmentor, 'random', *where) == 0
+    assert sorted(p.name for p in (tmp_path / 'o').iterdir()) == [
+        'a.png', 'clip.json', 'clip_overlay.mp4',
+    ]  # fmt: skip
+    assert call_tool(monkeypatch, TOOL, image, segmentor, *where) == 2
+    assert 'no weights given' in capsys.readouterr().err
 
 
 def test_images_of_the_same_name_get_pictures_of_their_own(files, tmp_path, monkeypatch):

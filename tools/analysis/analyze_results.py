@@ -19,7 +19,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         'results', metavar='RESULTS', help='the results, a .json (or .zip of videos)'
     )
-    parser.add_argument('annotations', metavar='ANNOTATIONS', help='COCO or YouTube-VIS json')
+    parser.add_argument('annotations', metavar='ANNOTATIONS', help='COCO, LVIS or YouTube-VIS json')
     parser.add_argument(
         '--kind', choices=('segm', 'bbox'), help='compare masks or boxes (masks if there are some)'
     )
@@ -34,6 +34,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.num < 0:
         parser.error(f'--num must not be negative, got {args.num}')
+    if not 0 <= args.score_thr <= 1:
+        parser.error(f'--score-thr must lie between 0 and 1, got {args.score_thr}')
     return args
 
 

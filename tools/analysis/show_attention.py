@@ -26,7 +26,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('checkpoint', metavar='CKPT', help='weights that fit the model completely')
     parser.add_argument('source', metavar='SOURCE', help='image, folder or pattern; or a video')
     parser.add_argument('--out-dir', default='work_dirs/attention', help='folder for pictures')
-    parser.add_argument('--part', choices=('decoder', 'encoder'), default='decoder')
+    parser.add_argument(
+        '--part', choices=('decoder', 'encoder'), default='decoder', help='default: decoder'
+    )
     parser.add_argument('--layer', type=int, default=-1, help='from 0; -1 is the last (default)')
     parser.add_argument(
         '--query', type=int, nargs='+', default=[], metavar='N', help='queries; of videos instances'

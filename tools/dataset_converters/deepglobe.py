@@ -17,7 +17,9 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('src', metavar='SRC', help='folder of the official training set')
-    parser.add_argument('dst', metavar='DST', nargs='?', default='data/deepglobe')
+    parser.add_argument(
+        'dst', metavar='DST', nargs='?', default='data/deepglobe', help='default: data/deepglobe'
+    )
     add_layout_options(parser)
     return parser.parse_args()
 

@@ -18,7 +18,9 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('src', metavar='SRC', help='the folder AerialImageDataset')
-    parser.add_argument('dst', metavar='DST', nargs='?', default='data/inria')
+    parser.add_argument(
+        'dst', metavar='DST', nargs='?', default='data/inria', help='default: data/inria'
+    )
     add_layout_options(parser)
     return parser.parse_args()
 

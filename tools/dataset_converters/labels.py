@@ -18,7 +18,8 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('format', metavar='FORMAT', choices=('yolo', 'voc', 'labelme', 'cvat'))
+    kinds = ('yolo', 'voc', 'labelme', 'cvat')
+    parser.add_argument('format', metavar='FORMAT', choices=kinds, help=', '.join(kinds))
     parser.add_argument('src', metavar='SRC', help='folder of labels, or annotations.xml')
     parser.add_argument('dst', metavar='DST', help='annotation file to write (.json)')
     parser.add_argument('--images', metavar='DIR', help='folder of the images')

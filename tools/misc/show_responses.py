@@ -43,7 +43,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--names', nargs='+', metavar='NAME', help='what the models are called (default: files)'
     )
-    parser.add_argument('--split', choices=('train', 'val', 'test'), default='val')
+    parser.add_argument(
+        '--split', choices=('train', 'val', 'test'), default='val', help='default: val'
+    )
     parser.add_argument('--images', nargs='+', type=int, help='images by place in the data, from 0')
     parser.add_argument('--num-images', type=int, default=3, help='or so many (default: 3)')
     parser.add_argument(

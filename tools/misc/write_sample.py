@@ -21,7 +21,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--num-train', type=int, help='default: 240 images or 24 videos')
     parser.add_argument('--num-val', type=int, help='default: 60 images or 8 videos')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=int, default=0, help='other scenes (default: 0)')
     args = parser.parse_args(argv)
     videos = args.format == 'youtube_vis'
     args.root = args.root or ('data/sample_video' if videos else 'data/sample')

@@ -19,6 +19,7 @@ from isda_suite.compat.warning_filters import quiet_imports
 from isda_suite.datasets.annotation_file import read_annotation_file
 from isda_suite.datasets.coco_instance import CocoInstanceDataset
 from isda_suite.datasets.errors import DataError
+from isda_suite.datasets.lvis import LVISInstanceDataset, is_lvis
 from isda_suite.datasets.report import Report
 from isda_suite.datasets.youtube_vis_file import read_youtube_vis
 from isda_suite.engine.errors import ConfigError
@@ -75,29 +76,34 @@ def analyse_results(
     Args:
         results: COCO's list of results, a results file of YouTube-VIS (also zipped), or what
             ``tools/test.py --out`` wrote as json.
-        annotations: Annotation file of COCO or YouTube-VIS.
+        annotations: Annotation file of COCO, LVIS v1 or YouTube-VIS.
         kind: Compare masks (``'segm'``) or boxes (``'bbox'``); None takes masks where there are
             some. Videos have masks only.
-        images: Folder of the images; without one no pictures are drawn.
+        images: Folder of the images, of LVIS the one that holds ``val2017``; without one no
+            pictures are drawn.
         score_thr: Detections from this score on are drawn and count as confusions.
         num_shown: How many of the best images to draw, and of the worst.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ConfigError: for an unknown kind.
+        ConfigError: for an unknown kind, or a folder of images that is not there.
         DataError: if a file cannot be used.
     """
     if kind is not None and kind not in KINDS:
         raise ConfigError(f'kind must be one of {", ".join(KINDS)}, got {kind!r}')
+    if images is not None and not Path(images).is_dir():
+        raise ConfigError(f'images: {images} is no folder (seen from {Path.cwd()})')
     entries = read_results(results)
     keep_nothing = {'annotations': lambda annotation: None}
-    head = read_annotation_file(annotations, 'COCO or YouTube-VIS', ('categories',), keep_nothing)
+    kinds = 'COCO, LVIS or YouTube-VIS'
+    head = read_annotation_file(annotations, kinds, ('categories',), keep_nothing)
     name, shown = str(results), 0 if images is None else num_shown
     if 'videos' in head and not head.get('images'):
         if kind == 'bbox':
             raise ConfigError(f'kind bbox: {annotations} is of videos, which are compared by masks')
         return _analyse_videos(entries, annotations, images, score_thr, shown, name)
-    return _analyse_images(entries, annotations, kind, images, score_thr, shown, name)
+    lvis = is_lvis(head)
+    return _analyse_images(entries, annotations, lvis, kind, images, score_thr, shown, name)
 
 
 def write_analysis(found: ResultsAnalysis, path: str | Path, title: str) -> None:
@@ -109,6 +115,7 @@ def write_analysis(found: ResultsAnalysis, path: str | Path, title: str) -> None
 def _analyse_images(
     entries: list[Any],
     annotations: str | Path,
+    lvis: bool,
     kind: str | None,
     images: str | Path | None,
     score_thr: float,
@@ -116,7 +123,8 @@ def _analyse_images(
     name: str,
 ) -> ResultsAnalysis:
     with quiet_imports():
-        dataset = CocoInstanceDataset(
+        reader = LVISInstanceDataset if lvis else CocoInstanceDataset
+        dataset = reader(
             ann_file=str(Path(annotations).absolute()),
             data_prefix=dict(img=str(images or '')),
             test_mode=True,
@@ -166,6 +174,9 @@ def _rows_of_images(
                 report.add('result of a category that the annotation file lacks', what)
             else:
                 rows.append({**entry, 'label': label})
+        elif 'sem_seg' in entry:
+            what = 'class map: this is for instances and tracks; the report of test judges these'
+            report.add(what, place, fatal=True)
         else:
             what = f'{place} has {sorted(entry)[:6]}'
             report.add('result without image_id, category_id and score', what, fatal=True)

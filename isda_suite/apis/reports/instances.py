@@ -146,7 +146,8 @@ class AnnotatedImages:
         for place in range(len(dataset)):
             self._places[dataset.get_data_info(place).get('img_id')] = place
         self._partly: dict[Any, tuple[set[int], set[int]]] = {}
-        self.is_federated = any(c.__name__ == 'LVISV05Dataset' for c in type(dataset).__mro__)
+        stock = any(c.__name__ == 'LVISV05Dataset' for c in type(dataset).__mro__)
+        self.is_federated = stock or getattr(dataset, 'is_federated', False)
         if self.is_federated:
             self._partly = _labels_of_lvis(dataset)
 

@@ -88,6 +88,17 @@ class Result(ABC):
         """Return what was found as a FeatureCollection of polygons with holes."""
 
     @abstractmethod
+    def to_dataset(self) -> Json:
+        """Return what was found as a data set of this one input, with scores.
+
+        Returns:
+            COCO's form for an image, YouTube-VIS's for a video; ready for JSON.
+
+        Raises:
+            ConfigError: if a label has no category.
+        """
+
+    @abstractmethod
     def to_supervision(self) -> Any:
         """Return what was found as ``supervision.Detections``.
 

@@ -60,9 +60,11 @@ def read_results(path: str | Path) -> list[Json]:
     except (ValueError, RecursionError, zipfile.BadZipFile) as error:
         raise DataError(f'{path} is not a whole json or zip file: {error}') from error
     if not isinstance(content, list):
+        looks = isinstance(content, dict) and 'annotations' in content
+        found = 'annotations, not results' if looks else type(content).__name__
         raise DataError(
-            f'{path}: expected a list of results, each with {", ".join(_KEYS)}; it holds '
-            f'{type(content).__name__}'
+            f'{path}: expected a list of results, each with category_id, score and masks; it '
+            f'holds {found}'
         )
     return content
 

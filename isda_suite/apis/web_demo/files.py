@@ -38,7 +38,6 @@ def write_files(result: Result, look: Look, folder: Path) -> list[Path]:
         # The overlay of its own does not know the look.
         written += [file for file in result.save(folder) if file.suffix != '.jpg']
     else:
-        assert hasattr(result, 'to_dataset')
         written.append(folder / f'{result.name}.json')
         with write_atomically(written[-1], text=True) as file:
             json.dump(result.to_dataset(), file)

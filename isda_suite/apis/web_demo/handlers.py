@@ -8,6 +8,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,34 @@ def _error(text: str) -> Exception:
     return gradio.Error(safe, duration=None, title='Not possible', print_exception=False)
 
 
+@dataclass(frozen=True)
+class Belongings:
+    """What is in view for models of one task, and hidden for those of another.
+
+    Args:
+        score_thr: The slider; the classes of pixels have no scores.
+        boxes: The switch; nor boxes that mean anything.
+        images: Examples for models of images.
+        videos: Examples for models of videos.
+    """
+
+    score_thr: bool
+    boxes: bool
+    images: bool
+    videos: bool
+
+    @classmethod
+    def of(cls, task: str) -> 'Belongings':
+        """Tell for ``'instance'``, ``'semantic'`` or ``'video'``."""
+        has_instances, has_video = task != 'semantic', task == 'video'
+        return cls(has_instances, has_instances, not has_video, has_video)
+
+
 class Handlers:
     """Answers to what a visitor does.
+
+    Several take ``score_thr``, ``opacity``, ``boxes`` and ``labels``, what the controls of the page
+    say: the fields of :class:`.outcome.Look`, where they are described.
 
     Args:
         shelf: The models.
@@ -72,6 +99,26 @@ class Handlers:
         self._limits = limits
         self._folder = folder
         self._written: deque[Path] = deque()
+
+    @_told
+    def choose(self, model: str) -> tuple[Any, ...]:
+        """Load a model, and show what belongs to its task.
+
+        Returns:
+            Whether each thing that only some tasks have is in view, in the order of
+            :class:`Belongings`.
+        """
+        import gradio
+
+        shown = Belongings.of(self._shelf.take(model).task)
+        return tuple(gradio.update(visible=value) for value in vars(shown).values())
+
+    @_told
+    def arrange(self, outcome: Outcome | None) -> Any:
+        """Show the place of the video if a video was predicted, and hide it otherwise."""
+        import gradio
+
+        return gradio.update(visible=outcome is not None and outcome.is_video)
 
     @_told
     def show_input(self, file: str | None) -> tuple[Any, ...]:
@@ -97,15 +144,7 @@ class Handlers:
         boxes: bool,
         labels: bool,
     ) -> tuple[Any, ...]:
-        """Run the network.
-
-        Args:
-            model: Name of the model.
-            file: What was dropped.
-            score_thr: See :class:`.outcome.Look`, as of the following.
-            opacity: See there.
-            boxes: See there.
-            labels: See there.
+        """Run the network of the name ``model`` on the ``file`` that was dropped.
 
         Returns:
             Outcome, picture, sentence, table.
@@ -128,14 +167,7 @@ class Handlers:
         boxes: bool,
         labels: bool,
     ) -> Any:
-        """Draw what was found once more; the network does not run.
-
-        Args:
-            outcome: From :meth:`predict`; ``None`` before the first one.
-            score_thr: See :class:`.outcome.Look`, as of the following.
-            opacity: See there.
-            boxes: See there.
-            labels: See there.
+        """Draw what :meth:`predict` found once more; the network does not run.
 
         Returns:
             Picture, sentence, table, video, files; the last two are not those of this look.
@@ -156,14 +188,7 @@ class Handlers:
         boxes: bool,
         labels: bool,
     ) -> tuple[Any, ...]:
-        """Write the files.
-
-        Args:
-            outcome: From :meth:`predict`.
-            score_thr: See :class:`.outcome.Look`, as of the following.
-            opacity: See there.
-            boxes: See there.
-            labels: See there.
+        """Write the files of what :meth:`predict` found.
 
         Returns:
             Video (``None`` of an image) and files.

@@ -129,6 +129,7 @@ def _draw_classes(result: SemanticResult, look: Look) -> Array:
 
 #: Columns of the table.
 HEADERS = ('class', 'score', 'area (px)', 'area (%)')
+PIXEL_HEADERS = ('class', 'area (px)', 'area (%)')
 TRACK_HEADERS = ('class', 'best score', 'track', 'frames')
 
 
@@ -136,8 +137,9 @@ def table_of(result: Result) -> tuple[tuple[str, ...], list[list[Any]]]:
     """List what was found, the best first.
 
     Returns:
-        Names of the columns, and the rows: class, score and area of each instance, or class, best
-        score in any frame (which the threshold looks at), number and count of frames of each track.
+        Names of the columns, and the rows: class, score and area of each instance, class and area
+        of each class of pixels, or class, best score in any frame (which the threshold looks at),
+        number and count of frames of each track.
     """
     names = [result.class_name(int(label)) for label in result.labels]
     scores = [round(float(score), 3) for score in result.scores]
@@ -150,6 +152,8 @@ def table_of(result: Result) -> tuple[tuple[str, ...], list[list[Any]]]:
     height, width = result.image_size
     areas = _areas(result)
     shares = [round(100 * area / (height * width), 2) for area in areas]
+    if isinstance(result, SemanticResult):
+        return PIXEL_HEADERS, [list(row) for row in zip(names, areas, shares, strict=True)]
     return HEADERS, [list(row) for row in zip(names, scores, areas, shares, strict=True)]
 
 

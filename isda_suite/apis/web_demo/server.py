@@ -3,17 +3,23 @@
 import contextlib
 import logging
 import os
+import signal
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
+from isda_suite.compat.warning_filters import quiet_imports
 from isda_suite.engine.errors import ConfigError
 
 INSTALL = "pip install 'isda_suite[web]'"
+#: Variable of the environment in which gradio looks for a place for files.
+_GRADIO_FOLDER = 'GRADIO_TEMP_DIR'
+_ENDING = ('SIGTERM', 'SIGHUP')
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,12 @@ def open_demo(settings: DemoSettings) -> Iterator[str]:
         CheckpointError: if weights are missing or cannot be used.
     """
     gradio = require_gradio()
-    from .examples import write_example_images, write_example_videos
-    from .handlers import Handlers
-    from .limits import Limits
-    from .models import ModelShelf, choose_offers
-    from .page import build_page
+    with quiet_imports():
+        from .examples import write_example_images, write_example_videos
+        from .handlers import Handlers
+        from .limits import Limits
+        from .models import ModelShelf, choose_offers
+        from .page import build_page
 
     if not 0 <= settings.min_score < 1:
         raise ConfigError(f'min_score must lie between 0 and 1, got {settings.min_score}')
@@ -72,16 +79,15 @@ def open_demo(settings: DemoSettings) -> Iterator[str]:
     offers = choose_offers(settings.models, settings.weights)
     shelf = ModelShelf(offers, settings.device, settings.min_score, settings.trust)
     first = shelf.take(shelf.names[0])
-    with tempfile.TemporaryDirectory(prefix='isda_suite_demo_') as name:
-        folder = Path(name)
-        writers = [write_example_images, write_example_videos]
-        if first.task == 'video':
-            writers.reverse()
-        if len(offers) == 1:
-            del writers[1]
-        examples = [example for write in writers for example in write(folder)]
+    with _working_folder() as folder:
+        is_video, is_only = first.task == 'video', len(offers) == 1
         page = build_page(
-            Handlers(shelf, limits, folder), shelf.names, examples, settings.min_score
+            Handlers(shelf, limits, folder),
+            shelf.names,
+            first.task,
+            [] if is_only and is_video else write_example_images(folder),
+            [] if is_only and not is_video else write_example_videos(folder),
+            settings.min_score,
         )
         try:
             address = _launch(gradio, page, settings, limits.max_file_mb, folder)
@@ -89,6 +95,25 @@ def open_demo(settings: DemoSettings) -> Iterator[str]:
             yield address
         finally:
             page.close(verbose=False)
+
+
+@contextmanager
+def _working_folder() -> Iterator[Path]:
+    """Yield a temporary folder, which also takes what gradio stores of its visitors."""
+    before = os.environ.get(_GRADIO_FOLDER)
+    with tempfile.TemporaryDirectory(
+        prefix='isda_suite_demo_', dir=before, ignore_cleanup_errors=True
+    ) as name:
+        # A link on the way (/tmp of macOS) would make gradio refuse its own files.
+        folder = Path(name).resolve()
+        os.environ[_GRADIO_FOLDER] = str(folder / 'gradio')
+        try:
+            yield folder
+        finally:
+            if before is None:
+                del os.environ[_GRADIO_FOLDER]
+            else:
+                os.environ[_GRADIO_FOLDER] = before
 
 
 def _drop_closed_log_files() -> None:
@@ -113,7 +138,8 @@ def describe_models(settings: DemoSettings) -> list[str]:
         ConfigError: if there is no model to show, or one cannot be built.
         CheckpointError: if weights are missing or cannot be used.
     """
-    from .models import ModelShelf, choose_offers
+    with quiet_imports():
+        from .models import ModelShelf, choose_offers
 
     offers = choose_offers(settings.models, settings.weights)
     shelf = ModelShelf(offers, settings.device, settings.min_score, settings.trust, room=1)
@@ -125,11 +151,34 @@ def _described(name: str, segmenter: Any) -> str:
 
 
 def serve(settings: DemoSettings) -> None:
-    """Serve the demo until it is interrupted; see :func:`open_demo`."""
-    with open_demo(settings) as address:
+    """Serve the demo until it is interrupted; see :func:`open_demo`.
+
+    Ctrl+C, SIGTERM and the end of the terminal (SIGHUP) are one: they end the page and remove the
+    files. A second SIGTERM ends the process where it stands.
+    """
+    with _signals_interrupt(), open_demo(settings) as address:
         print(f'the demo is at {address} (Ctrl+C ends it)', flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Let signals that would end the process at once raise KeyboardInterrupt, each once."""
+
+    def interrupt(number: int, _: FrameType | None) -> NoReturn:
+        signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    numbers = [getattr(signal, name) for name in _ENDING if hasattr(signal, name)]
+    # Under nohup the end of the terminal is nobody's business.
+    numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def require_gradio() -> Any:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 
 import cv2
 import numpy as np
@@ -319,8 +320,6 @@ def test_wrong_files_of_names_are_named(folder, text):
 
 
 def test_a_missing_library_says_what_to_install(folder, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, 'supervision', None)
     with pytest.raises(ConfigError, match=r"pip install 'isda_suite\[supervision\]'"):
         import_labels('yolo', folder / 'labels', folder / 'o.json')
@@ -329,8 +328,7 @@ def test_a_missing_library_says_what_to_install(folder, monkeypatch):
 def test_images_of_one_name_in_two_folders_are_told_apart(folder):
     for split in ('one', 'two'):
         (folder / 'images' / split).mkdir()
-        content = (folder / 'images/b.png').read_bytes()
-        (folder / 'images' / split / 'c.png').write_bytes(content)
+        cv2.imwrite(str(folder / 'images' / split / 'c.png'), SQUARE)
         write(folder / 'labels' / split / 'c.txt', '0 0.5 0.5 0.5 0.5')
     write(folder / 'data.yaml', 'names: [x]')
     content, _ = read(folder, 'yolo', 'labels', boxes_as_masks=True)

@@ -107,6 +107,7 @@ def test_the_command_prints_and_draws(data, tmp_path, monkeypatch, capsys):
         (lambda row: row.update(score=float('nan')), 'no finite number'),
         (lambda row: row.update(segmentation=_mask([0, 0, 1, 1]) | {'size': [2, 2]}), 'not fit'),
         (lambda row: row.update(bbox=[1, 2]), 'does not fit'),
+        (lambda row: (row.clear(), row.update(sem_seg={})), 'the report of test judges these'),
     ],
 )
 def test_wrong_results_are_named(data, tmp_path, change, message):
@@ -123,6 +124,32 @@ def test_wrong_kinds_are_refused(data, tmp_path):
         analyse_results(_write(tmp_path, rows), annotations, 'segm')
     with pytest.raises(ConfigError, match='segm, bbox'):
         analyse_results(_write(tmp_path, rows), annotations, 'mask')
+    with pytest.raises(ConfigError, match='absent is no folder'):
+        analyse_results(_write(tmp_path, rows), annotations, images=tmp_path / 'absent')
+    with pytest.raises(DataError, match='it holds annotations, not results'):
+        analyse_results(annotations, annotations)
+
+
+def test_lvis_does_not_judge_classes_that_nobody_looked_for(data, tmp_path):
+    content = json.loads((data / 'annotations/instances_val.json').read_text())
+    for image in content['images']:
+        image['coco_url'] = f'http://images.cocodataset.org/val/{image.pop("file_name")}'
+        image |= {'neg_category_ids': [], 'not_exhaustive_category_ids': []}
+    content['images'][1]['neg_category_ids'] = [1, 2]
+    first, second = content['images'][:2]
+    content['annotations'] = [
+        {key: value for key, value in one.items() if key != 'iscrowd'}
+        for one in content['annotations']
+        if one['image_id'] == first['id'] and one['category_id'] == 1
+    ]
+    rows = [row for row in _results(data) if row['image_id'] in (first['id'], second['id'])]
+    path = tmp_path / 'lvis.json'
+    path.write_text(json.dumps(content))
+    found = analyse_results(_write(tmp_path, rows), path, images=data, num_shown=1)
+    # In the first image class 1 is annotated alone; in the second nothing is there for sure.
+    assert found.analysis.num_detected.sum() == 2
+    write_analysis(found, tmp_path / 'errors.html', 'lvis')
+    assert 'not drawn' not in (tmp_path / 'errors.html').read_text()
 
 
 def _videos(masks):
