@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from isda_suite.apis.downloads.remote_files import file_name
+from isda_suite.apis.results import ImageResult, Result
 from isda_suite.engine.errors import ConfigError
 
 from .inference import SUFFIXES
-from .remote_files import file_name
-from .results import ImageResult, Result
 
 
 class PictureFolder:
