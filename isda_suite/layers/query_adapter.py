@@ -19,7 +19,15 @@ from isda_suite.registry import SCOPE
 
 from .box_pasting import pasted_in_boxes
 from .errors import ModelConfigError
-from .query_recording import Call, QueryRecord, Taps, detached, finest, recording
+from .query_recording import (
+    Call,
+    QueryRecord,
+    Taps,
+    detached,
+    finest,
+    recording,
+    runs_methods_of,
+)
 
 # Whoever writes an adapter imports from here.
 __all__ = [
@@ -35,6 +43,7 @@ __all__ = [
     'find_adapter',
     'finest',
     'recording',
+    'runs_methods_of',
 ]
 QUERY_ADAPTERS = Registry('query adapter', scope=SCOPE, locations=['isda_suite.methods'])
 FOUR_METHODS = ('record', 'respond', 'respond_map', 'mask_loss')
@@ -119,6 +128,36 @@ class QueryAdapter(ABC):
         Returns:
             A scalar that is connected to all logits, also without any query.
         """
+
+    def leave_out(self, detector: nn.Module, taps: Taps) -> None:  # noqa: B027 - optional
+        """Take out of a training pass what neither queries nor their assignment need.
+
+        By default nothing is left out.
+
+        Args:
+            detector: As :meth:`record` has it.
+            taps: :meth:`Taps.replace` of it puts stand-ins in the place of losses, of the classes'
+                layers, of the map, of the matching of earlier stages. What is watched has to be
+                called still.
+        """
+
+    def record_queries(
+        self, detector: nn.Module, inputs: Tensor, samples: Sequence[Any]
+    ) -> list[QueryRecord]:
+        """Run a training pass for its queries and their assignment alone.
+
+        Args:
+            detector: As :meth:`record` has it.
+            inputs: (B, 3, H, W), normalised and padded.
+            samples: The B data samples.
+
+        Returns:
+            B records as those of a whole pass, but without ``pixels``.
+        """
+        with self.record(detector, samples) as records, Taps() as taps:
+            self.leave_out(detector, taps)
+            detector.loss(inputs, samples)  # type: ignore[operator]
+        return [replace(record, pixels=()) for record in records]
 
     @property
     def mask_loss_weight(self) -> float:

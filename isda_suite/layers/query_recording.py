@@ -18,7 +18,8 @@ class QueryRecord:
         queries: (N, Q), with gradient.
         gt_inds: (N,) int64, the instance each query was assigned to: an index into the image's
             ``gt_instances``.
-        pixels: (C, h, w), with gradient; some heads need several maps, finest first.
+        pixels: (C, h, w), with gradient; some heads need several maps, finest first. ``()``, no
+            map, where a pass was run for its queries alone.
         context: What else the adapter wants to know again.
     """
 
@@ -41,7 +42,7 @@ class Taps:
     """Watch calls inside an unmodified module; everything is undone at the end.
 
     Nothing is put on a class, so other instances are not touched, and the watched calls return
-    what they always do.
+    what they always do; those that are replaced are the exception.
     """
 
     def __init__(self) -> None:
@@ -72,11 +73,21 @@ class Taps:
             found.append(Call(args, kwargs, result))
             return result
 
+        self.replace(owner, name, watched)
+        return found
+
+    def replace(self, owner: Any, name: str, function: Callable[..., Any]) -> None:
+        """Let another function stand for a method of one object.
+
+        Args:
+            owner: The object.
+            name: Of its method; ``'forward'`` for what a module computes.
+            function: Called without the object.
+        """
         own = vars(owner)
         before = own.get(name)
-        own[name] = watched
+        own[name] = function
         self._undo.callback(lambda: own.pop(name) if before is None else own.update({name: before}))
-        return found
 
 
 @contextmanager
@@ -93,6 +104,19 @@ def recording(
         read = tap(taps)
         yield records
         records.extend(read())
+
+
+def runs_methods_of(owner: object, kind: type, *names: str) -> bool:
+    """Tell whether an object runs these methods as a class has them, without one of its own.
+
+    Whoever leaves out a part of a method knows its code; that of a sub-class nobody knows.
+
+    Args:
+        owner: The object.
+        kind: The class whose code is known.
+        *names: Of methods.
+    """
+    return all(getattr(type(owner), name, None) is getattr(kind, name) for name in names)
 
 
 def finest(pixels: Tensor | tuple[Tensor, ...]) -> Tensor:
