@@ -1,5 +1,6 @@
 """Heads of SOLOv2's kind: kernels of positive cells are queries, the mask feature is the pixels."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -84,6 +85,39 @@ class GridKernelAdapter(DotProductAdapter):
                 num_cells=sum(int(level.sum()) for level in cell_masks),
             ),
         )
+
+    def leave_out(self, detector: nn.Module, taps: Taps) -> None:
+        """Leave out mask feature and losses, see :meth:`QueryAdapter.leave_out`."""
+        if not self.knows_forward:
+            return
+        head = self.head
+
+        def make_targets(_kernels: Any, _logits: Any, feature: Tensor, **batch: Any) -> Any:
+            size_hw = (feature.shape[-2], feature.shape[-1])
+            self.make_targets(batch['batch_gt_instances'], batch['batch_img_metas'], size_hw)
+            return {}
+
+        # The finest map has the size of the mask feature.
+        taps.replace(head.mask_feature_head, 'forward', lambda maps: maps[0])
+        taps.replace(head, 'loss_by_feat', make_targets)
+
+    @property
+    @abstractmethod
+    def knows_forward(self) -> bool:
+        """Tell whether the head runs the code that :meth:`leave_out` was written for."""
+
+    def make_targets(
+        self, gts: Sequence[Any], metas: Sequence[dict[str, Any]], size_hw: tuple[int, int]
+    ) -> None:
+        """Let the head assign the instances of a batch to cells.
+
+        Args:
+            gts: B instances.
+            metas: B dicts with ``img_shape``.
+            size_hw: (h, w) of the mask feature.
+        """
+        for gt in gts:
+            self.head._get_targets_single(gt, featmap_sizes=size_hw)
 
     def mask_loss(self, records: list[QueryRecord], logits: list[Tensor]) -> Tensor:
         """Compute the dice loss, a mean over :meth:`count`, as the head does."""

@@ -7,9 +7,9 @@ rooms.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 from mmengine.registry import Registry
@@ -19,31 +19,36 @@ from isda_suite.registry import SCOPE
 
 from .box_pasting import pasted_in_boxes
 from .errors import ModelConfigError
+from .query_recording import (
+    Call,
+    QueryRecord,
+    Taps,
+    detached,
+    finest,
+    recording,
+    runs_methods_of,
+)
 
+# Whoever writes an adapter imports from here.
+__all__ = [
+    'FOUR_METHODS',
+    'QUERY_ADAPTERS',
+    'Call',
+    'DotProductAdapter',
+    'QueryAdapter',
+    'QueryRecord',
+    'Taps',
+    'answers_by_dot_product',
+    'detached',
+    'find_adapter',
+    'finest',
+    'recording',
+    'runs_methods_of',
+]
 QUERY_ADAPTERS = Registry('query adapter', scope=SCOPE, locations=['isda_suite.methods'])
 FOUR_METHODS = ('record', 'respond', 'respond_map', 'mask_loss')
 # Where mmdet's detectors keep a head that has queries.
 _PLACES = ('', 'mask_head', 'panoptic_head', 'bbox_head', 'roi_head', 'decoder')
-
-
-@dataclass
-class QueryRecord:
-    """What one image left behind in a training pass.
-
-    Shapes: N positive queries, Q numbers a query, C channels, (h, w) the pixel map.
-
-    Attributes:
-        queries: (N, Q), with gradient.
-        gt_inds: (N,) int64, the instance each query was assigned to: an index into the image's
-            ``gt_instances``.
-        pixels: (C, h, w), with gradient; some heads need several maps, finest first.
-        context: What else the adapter wants to know again.
-    """
-
-    queries: Tensor
-    gt_inds: Tensor
-    pixels: Tensor | tuple[Tensor, ...]
-    context: dict[str, Any] = field(default_factory=dict)
 
 
 class QueryAdapter(ABC):
@@ -123,6 +128,36 @@ class QueryAdapter(ABC):
         Returns:
             A scalar that is connected to all logits, also without any query.
         """
+
+    def leave_out(self, detector: nn.Module, taps: Taps) -> None:  # noqa: B027 - optional
+        """Take out of a training pass what neither queries nor their assignment need.
+
+        By default nothing is left out.
+
+        Args:
+            detector: As :meth:`record` has it.
+            taps: :meth:`Taps.replace` of it puts stand-ins in the place of losses, of the classes'
+                layers, of the map, of the matching of earlier stages. What is watched has to be
+                called still.
+        """
+
+    def record_queries(
+        self, detector: nn.Module, inputs: Tensor, samples: Sequence[Any]
+    ) -> list[QueryRecord]:
+        """Run a training pass for its queries and their assignment alone.
+
+        Args:
+            detector: As :meth:`record` has it.
+            inputs: (B, 3, H, W), normalised and padded.
+            samples: The B data samples.
+
+        Returns:
+            B records as those of a whole pass, but without ``pixels``.
+        """
+        with self.record(detector, samples) as records, Taps() as taps:
+            self.leave_out(detector, taps)
+            detector.loss(inputs, samples)  # type: ignore[operator]
+        return [replace(record, pixels=()) for record in records]
 
     @property
     def mask_loss_weight(self) -> float:
@@ -216,78 +251,6 @@ def answers_by_dot_product(respond: Callable[[Tensor, Tensor], Tensor]) -> bool:
     return getattr(respond, '__func__', None) is DotProductAdapter.respond
 
 
-@dataclass
-class Call:
-    """One call of a watched method."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    result: Any
-
-
-class Taps:
-    """Watch calls inside an unmodified module; everything is undone at the end.
-
-    Nothing is put on a class, so other instances are not touched, and the watched calls return
-    what they always do.
-    """
-
-    def __init__(self) -> None:
-        self._undo = ExitStack()
-
-    def __enter__(self) -> 'Taps':
-        """Start; taps are set inside the block."""
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        """Take everything off, also after an exception."""
-        self._undo.close()
-
-    def outputs_of(self, module: nn.Module) -> list[Any]:
-        """Collect what a module returns, call after call."""
-        found: list[Any] = []
-        handle = module.register_forward_hook(lambda _module, _inputs, output: found.append(output))
-        self._undo.callback(handle.remove)
-        return found
-
-    def calls_of(self, owner: Any, name: str) -> list['Call']:
-        """Collect arguments and results of a method of one object, call after call."""
-        found: list[Call] = []
-        method: Callable[..., Any] = getattr(owner, name)
-
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            result = method(*args, **kwargs)
-            found.append(Call(args, kwargs, result))
-            return result
-
-        own = vars(owner)
-        before = own.get(name)
-        own[name] = watched
-        self._undo.callback(lambda: own.pop(name) if before is None else own.update({name: before}))
-        return found
-
-
-@contextmanager
-def recording(
-    tap: Callable[[Taps], Callable[[], list[QueryRecord]]],
-) -> Iterator[list[QueryRecord]]:
-    """Turn "set the taps, then read them" into the context that ``record`` returns.
-
-    Args:
-        tap: Sets the taps and returns the function that makes the records of what they saw.
-    """
-    records: list[QueryRecord] = []
-    with Taps() as taps:
-        read = tap(taps)
-        yield records
-        records.extend(read())
-
-
-def finest(pixels: Tensor | tuple[Tensor, ...]) -> Tensor:
-    """Return the map (C, h, w), the first of several."""
-    return pixels if isinstance(pixels, Tensor) else pixels[0]
-
-
 def find_adapter(detector: nn.Module, adapter: str | dict[str, Any] = 'auto') -> QueryAdapter:
     """Choose and build the adapter of a detector.
 
@@ -348,10 +311,3 @@ def _unknown(what: str, known: dict[str, Any]) -> str:
         f'write the methods {", ".join(FOUR_METHODS)} (a dot-product head needs record and '
         'mask_loss only)'
     )
-
-
-def detached(pixels: Tensor | tuple[Tensor, ...]) -> Any:
-    """Return the map, or the maps, without their graph."""
-    if isinstance(pixels, Tensor):
-        return pixels.detach()
-    return tuple(level.detach() for level in pixels)

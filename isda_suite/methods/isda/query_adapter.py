@@ -15,7 +15,10 @@ from isda_suite.layers.query_adapter import (
     QueryRecord,
     Taps,
     recording,
+    runs_methods_of,
 )
+
+from .head import ISDAHead
 
 
 @QUERY_ADAPTERS.register_module()
@@ -50,6 +53,21 @@ class ISDAAdapter(DotProductAdapter):
             return read
 
         return recording(tap)
+
+    def leave_out(self, detector: nn.Module, taps: Taps) -> None:
+        """Leave out losses and the matching of earlier layers."""
+        head = self.head
+        if not runs_methods_of(head, ISDAHead, 'forward', 'loss', 'loss_by_feat'):
+            return
+
+        def match_last(
+            all_cls: Tensor, all_kernels: Tensor, feature: Tensor, gts: Sequence[Any], *_: Any
+        ) -> dict[str, Tensor]:
+            targets = [head.targets_of(gt, feature) for gt in gts]
+            head.match(all_cls[-1], all_kernels[-1], feature, targets)
+            return {}
+
+        taps.replace(head, 'loss_by_feat', match_last)
 
     def respond_map(self, record: QueryRecord, pixels: Tensor) -> Tensor:
         """Decode mask logits as the head does, (N, h, w)."""

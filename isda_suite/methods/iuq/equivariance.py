@@ -29,8 +29,8 @@ class Equivariance:
         loss_weight: lambda; 3 in the paper.
         every_n: Compute the term every n-th step only, with n times less effort.
         fraction: Share of the batch that is transformed, at least one image.
-        base_weight: Weight of the base loss of g(I). 0: it serves no other purpose; 1: it is
-            trained like one more augmented image.
+        base_weight: Weight of the base loss of g(I). 0: it serves no other purpose, and what only
+            it needs is not computed; 1: it is trained like one more augmented image.
         backbone_gradient: Let gradients of g(I) reach the backbone and neck.
 
     Raises:
@@ -76,14 +76,30 @@ class Equivariance:
         drawn: Geometry = self.transform.draw(step.canvas_hw, samples)
         geometry = drawn.aligned(step.adapter.max_stride)
         moved = geometry.samples(samples)
-        with step.adapter.record(step.detector, moved) as records:
-            with _backbone(step.detector, self.backbone_gradient):
-                base = step.detector.loss(geometry(step.inputs[:count]), moved)  # type: ignore[operator]
+        records, base = self._second_pass(step, geometry(step.inputs[:count]), moved)
         loss = equivariance_loss(step.adapter, records, step.records[:count], geometry)
-        found: dict[str, Any] = {'loss_equi': self.loss_weight * loss}
-        if self.base_weight:
-            found.update(weighted_losses(base, self.base_weight))
-        return found
+        return {'loss_equi': self.loss_weight * loss, **weighted_losses(base, self.base_weight)}
+
+    def _second_pass(
+        self, step: Step, inputs: Tensor, samples: list[Any]
+    ) -> tuple[list[QueryRecord], dict[str, Any]]:
+        """Run the detector on g(I), for its queries alone where no base loss is wanted.
+
+        Args:
+            step: As :meth:`__call__` has it.
+            inputs: (b, 3, H', W').
+            samples: Those of g(I).
+
+        Returns:
+            b records, and the base losses.
+        """
+        adapter, detector = step.adapter, step.detector
+        with _backbone(detector, self.backbone_gradient):
+            if not self.base_weight:
+                return adapter.record_queries(detector, inputs, samples), {}
+            with adapter.record(detector, samples) as records:
+                base = detector.loss(inputs, samples)  # type: ignore[operator]
+            return records, base
 
 
 def equivariance_loss(

@@ -16,7 +16,10 @@ from isda_suite.layers.query_adapter import (
     QueryRecord,
     Taps,
     recording,
+    runs_methods_of,
 )
+
+from .head import SOLQHead
 
 # A region is twice as wide and high as its box, as sampling points may lie outside.
 _SIDE, _ENLARGED = 7, 2.0
@@ -92,6 +95,21 @@ class SOLQAdapter(QueryAdapter):
             return read
 
         return recording(tap)
+
+    def leave_out(self, detector: nn.Module, taps: Taps) -> None:
+        """Leave out matching and losses of earlier layers."""
+        head: Any = self.head.bbox_head
+        if not runs_methods_of(head, SOLQHead, 'forward', 'loss', 'loss_by_feat'):
+            return
+        compute = head.loss_by_feat
+
+        def last_layer(
+            all_cls: Tensor, all_boxes: Tensor, all_codes: Tensor, *batch: Any
+        ) -> dict[str, Tensor]:
+            last: dict[str, Tensor] = compute(all_cls[-1:], all_boxes[-1:], all_codes[-1:], *batch)
+            return last
+
+        taps.replace(head, 'loss_by_feat', last_layer)
 
     def respond(self, queries: Tensor, rows: Tensor) -> Tensor:
         """Let every query read every stored region, as if the region's box were its own.

@@ -1,10 +1,15 @@
 """How IUQ trains SOTR's queries."""
 
-from torch import Tensor
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
 
 from isda_suite.layers.dynamic_masks import decode_mask_logits
 from isda_suite.layers.grid_query_adapter import GridKernelAdapter
-from isda_suite.layers.query_adapter import QUERY_ADAPTERS, QueryRecord
+from isda_suite.layers.query_adapter import QUERY_ADAPTERS, QueryRecord, Taps, runs_methods_of
+
+from .head import SOTRHead
 
 
 @QUERY_ADAPTERS.register_module()
@@ -16,6 +21,24 @@ class SOTRAdapter(GridKernelAdapter):
     """
 
     heads = ('SOTRHead',)
+
+    @property
+    def knows_forward(self) -> bool:
+        """Tell whether the head is ours, see :attr:`GridKernelAdapter.knows_forward`."""
+        methods = ('forward', 'mask_feature', 'loss', 'loss_by_feat')
+        return runs_methods_of(self.head, SOTRHead, *methods)
+
+    def leave_out(self, detector: nn.Module, taps: Taps) -> None:
+        """Leave out the transformed map of the mask feature as well."""
+        super().leave_out(detector, taps)
+        if self.knows_forward:
+            taps.replace(self.head, 'mask_feature', lambda maps: (maps[0], maps[0]))
+
+    def make_targets(
+        self, gts: Sequence[Any], metas: Sequence[dict[str, Any]], size_hw: tuple[int, int]
+    ) -> None:
+        """Let the head assign instances, whose masks it takes without padding."""
+        self.head.targets_of(gts, metas, size_hw)
 
     def respond_map(self, record: QueryRecord, pixels: Tensor) -> Tensor:
         """Decode mask logits as the head does, (N, h, w) float32."""

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from mmdet.models.dense_heads import CondInstBboxHead, CondInstMaskHead
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ from isda_suite.layers.query_adapter import (
     Taps,
     finest,
     recording,
+    runs_methods_of,
 )
 
 
@@ -59,6 +61,24 @@ class CondInstAdapter(QueryAdapter):
             return read
 
         return recording(tap)
+
+    def leave_out(self, detector: nn.Module, taps: Taps) -> None:
+        """Leave out masks, losses, and classes unless the mask loss chooses queries by them."""
+        head: Any = self.head
+        boxes: Any = detector.bbox_head
+        if runs_methods_of(head, CondInstMaskHead, 'forward', 'loss'):
+            taps.replace(head.mask_feature_head, 'forward', lambda maps: maps[0])
+            taps.replace(head, 'forward_single', lambda *_: (None,))
+            taps.replace(head, 'loss_by_feat', lambda *_, **__: {})
+        methods = ('forward', 'forward_single', 'loss', 'loss_by_feat', 'get_positive_infos')
+        if not runs_methods_of(boxes, CondInstBboxHead, *methods):
+            return
+        for loss in (boxes.loss_cls, boxes.loss_bbox, boxes.loss_centerness):
+            taps.replace(loss, 'forward', lambda values, *_, **__: values.new_zeros(()))
+        if head.topk_masks_per_img == -1:
+            for layer in boxes.cls_convs:
+                taps.replace(layer, 'forward', lambda values: values)
+            taps.replace(boxes.conv_cls, 'forward', _no_class(boxes.cls_out_channels))
 
     def respond(self, queries: Tensor, rows: Tensor) -> Tensor:
         """Run every query's network on every stored pixel.
@@ -139,3 +159,8 @@ class CondInstAdapter(QueryAdapter):
             points = points.index_copy(0, owner, info.points[order].to(points.dtype))
             strides = strides.index_copy(0, owner, info.strides[order].to(strides.dtype))
         return points, strides * size
+
+
+def _no_class(num_classes: int) -> Callable[[Tensor], Tensor]:
+    """Make what gives logits of 0 for maps (B, C, h, w)."""
+    return lambda values: values.new_zeros((len(values), num_classes, *values.shape[-2:]))

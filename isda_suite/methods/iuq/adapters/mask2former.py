@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from mmdet.models.dense_heads import Mask2FormerHead
 from mmdet.utils import reduce_mean
 from torch import Tensor, nn
 
@@ -14,6 +15,7 @@ from isda_suite.layers.query_adapter import (
     QueryRecord,
     Taps,
     recording,
+    runs_methods_of,
 )
 
 
@@ -59,6 +61,24 @@ class Mask2FormerAdapter(DotProductAdapter):
             return read
 
         return recording(tap)
+
+    def leave_out(self, detector: nn.Module, taps: Taps) -> None:
+        """Leave out losses and the matching of earlier stages.
+
+        Points at which masks are compared are random: fewer are drawn than in a whole pass, so
+        those of the last stage are others.
+        """
+        head = self.head
+        if not runs_methods_of(head, Mask2FormerHead, 'forward', 'loss', 'loss_by_feat'):
+            return
+
+        def match_last(
+            all_cls: Sequence[Tensor], all_masks: Sequence[Tensor], *batch: Any
+        ) -> dict[str, Tensor]:
+            head.get_targets(list(all_cls[-1]), list(all_masks[-1]), *batch)
+            return {}
+
+        taps.replace(head, 'loss_by_feat', match_last)
 
     def mask_loss(self, records: list[QueryRecord], logits: list[Tensor]) -> Tensor:
         """Compute BCE and dice on sampled points, as the head does after each stage."""

@@ -1,0 +1,12 @@
+# CondInst R-50 without IUQ on LVIS v1: 1203 classes, rare ones repeated (`pip install lvis`). Low
+# scores count, as is usual there: most classes have few objects.
+_base_ = [
+    '../_base_/models/condinst_r50.py',
+    '../_base_/datasets/lvis_multiscale.py',
+    '../_base_/schedules/sgd_36e.py',
+    '../_base_/default_runtime.py',
+]
+default_scope = 'mmdet'
+custom_imports = dict(imports=['isda_suite'], allow_failed_imports=False)
+
+model = dict(bbox_head=dict(num_classes=1203), test_cfg=dict(score_thr=1e-4, max_per_img=300))

@@ -1,0 +1,4 @@
+# SOLQ with IUQ on any data set in COCO format, see ../solq/solq_r50_custom_coco.py for `data_root`.
+_base_ = ['../solq/solq_r50_custom_coco.py']
+
+model = dict(_delete_=True, type='isda_suite.IUQDetector', detector={{_base_.model}})
