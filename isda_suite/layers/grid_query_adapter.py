@@ -88,7 +88,7 @@ class GridKernelAdapter(DotProductAdapter):
 
     def leave_out(self, detector: nn.Module, taps: Taps) -> None:
         """Leave out mask feature and losses, see :meth:`QueryAdapter.leave_out`."""
-        if not self.knows_forward:
+        if not self.knows(detector):
             return
         head = self.head
 
@@ -101,10 +101,9 @@ class GridKernelAdapter(DotProductAdapter):
         taps.replace(head.mask_feature_head, 'forward', lambda maps: maps[0])
         taps.replace(head, 'loss_by_feat', make_targets)
 
-    @property
     @abstractmethod
-    def knows_forward(self) -> bool:
-        """Tell whether the head runs the code that :meth:`leave_out` was written for."""
+    def knows(self, detector: nn.Module) -> bool:
+        """Tell whether detector and head run the code that :meth:`leave_out` was written for."""
 
     def make_targets(
         self, gts: Sequence[Any], metas: Sequence[dict[str, Any]], size_hw: tuple[int, int]

@@ -18,6 +18,7 @@ from isda_suite.layers.query_adapter import (
     runs_methods_of,
 )
 
+from .detector import ISDA
 from .head import ISDAHead
 
 
@@ -57,7 +58,8 @@ class ISDAAdapter(DotProductAdapter):
     def leave_out(self, detector: nn.Module, taps: Taps) -> None:
         """Leave out losses and the matching of earlier layers."""
         head = self.head
-        if not runs_methods_of(head, ISDAHead, 'forward', 'loss', 'loss_by_feat'):
+        known = runs_methods_of(head, ISDAHead, 'forward', 'loss', 'loss_by_feat')
+        if not (known and runs_methods_of(detector, ISDA, 'loss')):
             return
 
         def match_last(

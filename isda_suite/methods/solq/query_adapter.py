@@ -19,6 +19,7 @@ from isda_suite.layers.query_adapter import (
     runs_methods_of,
 )
 
+from .detector import SOLQ
 from .head import SOLQHead
 
 # A region is twice as wide and high as its box, as sampling points may lie outside.
@@ -99,7 +100,8 @@ class SOLQAdapter(QueryAdapter):
     def leave_out(self, detector: nn.Module, taps: Taps) -> None:
         """Leave out matching and losses of earlier layers."""
         head: Any = self.head.bbox_head
-        if not runs_methods_of(head, SOLQHead, 'forward', 'loss', 'loss_by_feat'):
+        known = runs_methods_of(head, SOLQHead, 'forward', 'loss', 'loss_by_feat')
+        if not (known and runs_methods_of(detector, SOLQ, 'loss')):
             return
         compute = head.loss_by_feat
 

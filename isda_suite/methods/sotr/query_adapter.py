@@ -9,6 +9,7 @@ from isda_suite.layers.dynamic_masks import decode_mask_logits
 from isda_suite.layers.grid_query_adapter import GridKernelAdapter
 from isda_suite.layers.query_adapter import QUERY_ADAPTERS, QueryRecord, Taps, runs_methods_of
 
+from .detector import SOTR
 from .head import SOTRHead
 
 
@@ -22,16 +23,17 @@ class SOTRAdapter(GridKernelAdapter):
 
     heads = ('SOTRHead',)
 
-    @property
-    def knows_forward(self) -> bool:
-        """Tell whether the head is ours, see :attr:`GridKernelAdapter.knows_forward`."""
+    def knows(self, detector: nn.Module) -> bool:
+        """Tell whether detector and head are ours, see :meth:`GridKernelAdapter.knows`."""
         methods = ('forward', 'mask_feature', 'loss', 'loss_by_feat')
-        return runs_methods_of(self.head, SOTRHead, *methods)
+        return runs_methods_of(detector, SOTR, 'loss') and runs_methods_of(
+            self.head, SOTRHead, *methods
+        )
 
     def leave_out(self, detector: nn.Module, taps: Taps) -> None:
         """Leave out the transformed map of the mask feature as well."""
         super().leave_out(detector, taps)
-        if self.knows_forward:
+        if self.knows(detector):
             taps.replace(self.head, 'mask_feature', lambda maps: (maps[0], maps[0]))
 
     def make_targets(

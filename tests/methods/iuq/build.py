@@ -13,9 +13,9 @@ from isda_suite.resources import resource_root
 
 BASES = resource_root() / 'configs' / '_base_' / 'models'
 GROUPS = dict(type='GN', num_groups=8)
-FAMILIES = ('condinst', 'solov2', 'mask2former', 'isda', 'queryinst', 'sotr', 'solq', 'idip')
-MAP_FAMILIES = ('condinst', 'solov2', 'mask2former', 'isda', 'sotr', 'solq')
-DOT_FAMILIES = ('solov2', 'mask2former', 'isda', 'sotr')
+MAP_FAMILIES = ('condinst', 'solov2', 'mask2former', 'isda', 'sotr', 'solq', 'sparseinst')
+DOT_FAMILIES = ('solov2', 'mask2former', 'isda', 'sotr', 'sparseinst')
+FAMILIES = (*MAP_FAMILIES, 'queryinst', 'idip')
 
 
 def model_of(family):
@@ -177,6 +177,33 @@ def _small_idip():
     from tests.methods.idip.build import small_config
 
     return small_config(3)
+
+
+def _small_sparseinst():
+    """The project's own classes where they can be imported, else a stand-in."""
+    from tests.methods.iuq.sparse_inst import register
+
+    register()
+    model = Config.fromfile(BASES / 'solov2_r50.py').model
+    channels = _backbone(model)
+    model.backbone.out_indices = (1, 2, 3)
+    binary = dict(type='CrossEntropyLoss', use_sigmoid=True, reduction='mean')
+    focal = dict(type='FocalLoss', use_sigmoid=True, alpha=0.25, gamma=2.0, reduction='sum')
+    return ConfigDict(
+        type='SparseInst', data_preprocessor=model.data_preprocessor, backbone=model.backbone,
+        encoder=dict(type='InstanceContextEncoder', in_channels=channels[1:], out_channels=16),
+        decoder=dict(type='BaseIAMDecoder', in_channels=18, num_classes=3, ins_dim=16, ins_conv=1,
+                     mask_dim=16, mask_conv=1, kernel_dim=16, scale_factor=2.0, num_masks=8),
+        criterion=dict(
+            type='SparseInstCriterion', num_classes=3,
+            assigner=dict(type='SparseInstMatcher', alpha=0.8, beta=0.2),
+            loss_cls=dict(focal, loss_weight=2.0), loss_obj=dict(binary, loss_weight=1.0),
+            loss_mask=dict(binary, loss_weight=5.0),
+            loss_dice=dict(type='DiceLoss', use_sigmoid=True, reduction='sum', eps=5e-5,
+                           loss_weight=2.0),
+        ),
+        test_cfg=dict(score_thr=0.005, mask_thr_binary=0.45),
+    )  # fmt: skip
 
 
 def _small_queryinst():

@@ -64,7 +64,7 @@ def test_without_a_transformation_the_term_is_the_mask_loss_of_the_head(family):
     with adapter.record(model, samples) as records:
         losses = model.loss(inputs, samples)
     term = equivariance_loss(adapter, records, records, Geometry(CANVAS))
-    if family == 'mask2former':  # two terms there
+    if family in ('mask2former', 'sparseinst'):  # two terms there
         expected = (losses['loss_mask'] + losses['loss_dice']).reshape(())
     else:
         expected = losses['loss_vector' if family == 'solq' else 'loss_mask']

@@ -146,6 +146,21 @@ def test_of_a_head_with_code_of_its_own_nothing_is_left_out(monkeypatch):
     )
 
 
+@pytest.mark.parametrize('family', [*LEFT_OUT, 'solq'])
+def test_a_detector_that_reads_its_losses_finds_them(family):
+    model = build_plain(family)
+    wanted = [name for name in model.loss(*batch_of()) if 'loss' in name]
+
+    class Reader(type(model)):
+        def loss(self, inputs, samples):
+            losses = super().loss(inputs, samples)
+            return {name: 2 * losses[name] for name in wanted}
+
+    model.__class__ = Reader
+    records = find_adapter(model).record_queries(model, *batch_of())
+    assert sum(len(record.queries) for record in records) > 0
+
+
 @pytest.mark.parametrize('base_weight', [0.0, 0.5])
 def test_a_whole_pass_is_run_where_its_base_loss_is_wanted(base_weight, monkeypatch):
     model = build_plain('solov2')

@@ -9,6 +9,7 @@ import torch
 from isda_suite.apis.model import load_model
 from tests.engine.toy import write_coco
 from tests.engine.toy import write_config as write_toy
+from tests.methods.iuq.build import model_of
 from tests.tools.in_process import call_tool
 from tests.tools.running import run_python
 
@@ -113,6 +114,21 @@ def test_a_checkpoint_of_another_model_is_refused(config, weights, show, tmp_pat
     assert code == 2 and 'other.pth: ' in said and '219 missing' in said
     code, said = show(config, '--checkpoint', tmp_path / 'missing.pth')
     assert code == 2 and 'missing.pth' in said
+
+
+def test_a_detector_of_a_project_is_shown_by_its_configuration(config, show, tmp_path):
+    """SparseInst is found by the name of its class, whose module the configuration names."""
+    file = tmp_path / 'sparse.py'
+    imports = "custom_imports = dict(imports=['tests.methods.iuq.sparse_inst'])\n"
+    model = model_of('sparseinst').to_dict()
+    model['decoder']['num_classes'] = model['criterion']['num_classes'] = 5
+    text = f'_base_ = [{str(config)!r}]\n{imports}model = dict(_delete_=True, **{model!r})\n'
+    file.write_text(text)
+    code, said = show(file, '--split', 'train', '--queries', '1', '--others', '1')
+    assert code == 0, said
+    report = json.loads(_written(tmp_path)[1])
+    assert report['models'][0]['adapter'] == 'SparseInstAdapter'
+    assert report['models'][0]['foreign']['pixels'] > 0 and report['shown']
 
 
 def test_a_head_without_adapter_gets_the_list(show, tmp_path):

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from mmdet.models.dense_heads import CondInstBboxHead, CondInstMaskHead
+from mmdet.models.detectors import CondInst
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -66,12 +67,14 @@ class CondInstAdapter(QueryAdapter):
         """Leave out masks, losses, and classes unless the mask loss chooses queries by them."""
         head: Any = self.head
         boxes: Any = detector.bbox_head
+        if not runs_methods_of(detector, CondInst, 'loss'):
+            return
         if runs_methods_of(head, CondInstMaskHead, 'forward', 'loss'):
             taps.replace(head.mask_feature_head, 'forward', lambda maps: maps[0])
             taps.replace(head, 'forward_single', lambda *_: (None,))
             taps.replace(head, 'loss_by_feat', lambda *_, **__: {})
-        methods = ('forward', 'forward_single', 'loss', 'loss_by_feat', 'get_positive_infos')
-        if not runs_methods_of(boxes, CondInstBboxHead, *methods):
+        methods = ('_init_layers', 'forward', 'forward_single', 'loss', 'loss_by_feat')
+        if not runs_methods_of(boxes, CondInstBboxHead, *methods, 'get_positive_infos'):
             return
         for loss in (boxes.loss_cls, boxes.loss_bbox, boxes.loss_centerness):
             taps.replace(loss, 'forward', lambda values, *_, **__: values.new_zeros(()))

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from mmdet.models.dense_heads import Mask2FormerHead
+from mmdet.models.detectors import Mask2Former
 from mmdet.utils import reduce_mean
 from torch import Tensor, nn
 
@@ -69,7 +70,8 @@ class Mask2FormerAdapter(DotProductAdapter):
         those of the last stage are others.
         """
         head = self.head
-        if not runs_methods_of(head, Mask2FormerHead, 'forward', 'loss', 'loss_by_feat'):
+        known = runs_methods_of(head, Mask2FormerHead, 'forward', 'loss', 'loss_by_feat')
+        if not (known and runs_methods_of(detector, Mask2Former, 'loss')):
             return
 
         def match_last(

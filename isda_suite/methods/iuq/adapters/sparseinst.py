@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmdet.utils import reduce_mean
 from torch import Tensor, nn
 
 from isda_suite.layers.mask_coverage import bitmap_of
@@ -23,9 +24,9 @@ class SparseInstAdapter(DotProductAdapter):
     """Adapter of the detector ``SparseInst``, wherever its class was imported from.
 
     It needs of the detector: ``decoder.inst_branch`` (returns class logits, kernels (B, Q, C), …),
-    ``decoder.mask_branch`` (returns (B, C, h, w)), and ``criterion`` with its matcher, a callable
-    ``matcher`` or ``assigner`` that returns for each image query and target indices, and with
-    ``loss_mask`` and ``loss_dice``.
+    ``decoder.mask_branch`` (returns (B, C, h, w)), ``decoder.scale_factor`` by which masks are
+    enlarged, and ``criterion`` with its matcher, a callable ``matcher`` or ``assigner`` that gives
+    for each image query and target indices, and with ``loss_mask`` and ``loss_dice``.
     """
 
     heads = ('SparseInst',)
@@ -49,9 +50,12 @@ class SparseInstAdapter(DotProductAdapter):
                 kernels, maps = instances[-1][1], features[-1]
                 records = []
                 for i, (query_inds, gt_inds) in enumerate(pairs):
-                    gt_inds = torch.as_tensor(gt_inds, device=maps.device)
-                    query_inds = torch.as_tensor(query_inds, device=maps.device)
-                    context = dict(gt_instances=samples[i].gt_instances)
+                    # Without any target in the batch the matcher gives empty floats.
+                    gt_inds = torch.as_tensor(gt_inds, device=maps.device).long()
+                    query_inds = torch.as_tensor(query_inds, device=maps.device).long()
+                    gts = samples[i].gt_instances
+                    targets = self._targets_of(gts.masks, gt_inds, maps[i])
+                    context = dict(targets=targets, num_objects=len(gts))
                     records.append(QueryRecord(kernels[i][query_inds], gt_inds, maps[i], context))
                 return records
 
@@ -59,24 +63,32 @@ class SparseInstAdapter(DotProductAdapter):
 
         return recording(tap)
 
+    def respond_map(self, record: QueryRecord, pixels: Tensor) -> Tensor:
+        """Compute dot products, enlarged as the decoder enlarges its masks, (N, h, w)."""
+        masks = super().respond_map(record, pixels)[:, None]
+        return F.interpolate(masks, scale_factor=self._scale, mode='bilinear')[:, 0]
+
+    @property
+    def _scale(self) -> float:
+        return float(getattr(self.head.decoder, 'scale_factor', 1.0))
+
+    def _targets_of(self, masks: Any, gt_inds: Tensor, feature: Tensor) -> Tensor:
+        """Reduce the masks of matched instances as the criterion does, (N, h, w)."""
+        bitmap = bitmap_of(masks, (masks.height, masks.width), feature.device)[gt_inds]
+        size_hw = [int(side * self._scale) for side in feature.shape[-2:]]
+        return F.interpolate(bitmap[:, None].float(), size_hw, mode='bilinear')[:, 0]
+
     def mask_loss(self, records: list[QueryRecord], logits: list[Tensor]) -> Tensor:
-        """Compute the criterion's BCE and dice at the resolution of the mask features."""
-        masks = torch.cat(logits).flatten(1)
+        """Compute the criterion's BCE and dice: a mean over pixels, a sum over objects."""
+        masks, criterion = torch.cat(logits).flatten(1), self.head.criterion
+        # Before anything else: every rank takes part, also one without queries.
+        objects = float(sum(record.context['num_objects'] for record in records))
+        number = reduce_mean(masks.new_tensor(objects)).clamp(min=1)
         if len(masks) == 0:
             return masks.sum() * 0
-        targets = []
-        for record, one in zip(records, logits, strict=True):
-            size_hw = (one.shape[-2], one.shape[-1])
-            found = record.context['gt_instances'].masks
-            canvas_hw = record.context.get('canvas_hw') or (found.height, found.width)
-            bitmap = bitmap_of(found, canvas_hw, one.device)[record.gt_inds]
-            targets.append(F.interpolate(bitmap[:, None].float(), size_hw, mode='bilinear')[:, 0])
-        target = torch.cat(targets).flatten(1)
-        criterion = self.head.criterion
-        dice: Tensor = criterion.loss_dice(masks, target, avg_factor=float(len(masks)))
-        cross_entropy: Tensor = criterion.loss_mask(
-            masks.reshape(-1), target.reshape(-1), avg_factor=float(target.numel())
-        )
+        target = torch.cat([record.context['targets'] for record in records]).flatten(1)
+        dice: Tensor = criterion.loss_dice(masks, target) / number
+        cross_entropy: Tensor = criterion.loss_mask(masks, target)
         return dice + cross_entropy
 
     @property
