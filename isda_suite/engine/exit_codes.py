@@ -37,7 +37,13 @@ _CODES: tuple[tuple[str, str, int], ...] = (
 )
 # Whether this process was a rank in a tool that has ended; the group itself may be gone.
 _was_rank = False
-_WRONG_PATHS = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+_WRONG_PATHS = (
+    FileNotFoundError,
+    FileExistsError,
+    NotADirectoryError,
+    IsADirectoryError,
+    PermissionError,
+)
 
 
 def exit_code(error: BaseException) -> int:
@@ -70,6 +76,12 @@ def error_message(error: BaseException) -> str:
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if text.startswith('Caught ') and 'Original Traceback' in text:
         text = text.rpartition(f'{type(error).__name__}: ')[2].strip()
+    if isinstance(error, FileExistsError | NotADirectoryError) and error.filename is not None:
+        if Path(error.filename).is_dir():
+            return f'{error.filename} is there already: name another one'
+        return f'{error.filename} is a file, where a folder is needed: name another one'
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return f'no permission for {error.filename}: name another place, or change its rights'
     return text or type(error).__name__
 
 

@@ -16,6 +16,7 @@ from isda_suite.engine.dashboards import require_dashboards
 from isda_suite.engine.errors import ConfigError
 from isda_suite.engine.exit_codes import FAILED, error_message, exit_code
 from isda_suite.engine.metric_packages import require_metrics
+from isda_suite.engine.number_checks import check_numbers
 from isda_suite.engine.type_checks import explain_build_error
 
 # What torch says of a worker that the kernel has killed.
@@ -55,13 +56,14 @@ def load_config(
         The ``Config``.
 
     Raises:
-        ConfigError: if it cannot be read or has unknown keys.
+        ConfigError: if it cannot be read, has unknown keys, or counts and rates that are none.
     """
     from copy import deepcopy
 
     cfg = read_config(config) if isinstance(config, str | Path) else deepcopy(config)
     check_keys(cfg)
     apply_options(cfg, cfg_options)
+    check_numbers(cfg)
     if work_dir is not None:
         cfg.work_dir = str(work_dir)
     elif cfg.get('work_dir') is None:
