@@ -56,8 +56,7 @@ def _wrong(
 
 def _counts_from(bound: int) -> Callable[[Any], bool]:
     def is_count(value: Any) -> bool:
-        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-        return whole and not isinstance(value, bool) and value >= bound
+        return isinstance(value, int) and not isinstance(value, bool) and value >= bound
 
     return is_count
 
