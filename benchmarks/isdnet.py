@@ -80,7 +80,7 @@ def prepare(variant: str) -> Callable[[Tensor], Tensor]:
         literal = load_weights_of(model)
         return lambda image: literal.predict(image, (image.shape[2], image.shape[3]))
     if variant == 'ours fast':
-        from isda_suite.apis.fast_inference import optimise_for_inference
+        from isda_suite.apis.performance.fast_inference import optimise_for_inference
 
         optimise_for_inference(model)
     return lambda image: model.predict(image)[0].pred_sem_seg.data
@@ -96,7 +96,7 @@ def require_equal_logits() -> None:
         SystemExit: if logits differ by more than the golden tolerance.
     """
     from benchmarks.rivals.isdnet_literal import load_weights_of
-    from isda_suite.apis.fast_inference import optimise_for_inference
+    from isda_suite.apis.performance.fast_inference import optimise_for_inference
 
     model, image = build_model(), noise(209)
     expected = load_weights_of(model).encode_decode(image)
@@ -201,8 +201,8 @@ def measure_memory(args: argparse.Namespace) -> list[Row]:
 
 def label_maps(args: argparse.Namespace, amp_dtype: str | None) -> Iterator[Tensor]:
     """Yield the label maps of the images, or of noise, in a precision."""
-    from isda_suite.apis.fast_inference import InferenceSteps, optimise_for_inference
     from isda_suite.apis.inference import iterate_predictions
+    from isda_suite.apis.performance.fast_inference import InferenceSteps, optimise_for_inference
 
     model = build_model(args.config, args.checkpoint)
     optimise_for_inference(model, InferenceSteps(amp_dtype=amp_dtype))

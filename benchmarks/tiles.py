@@ -52,7 +52,7 @@ def labelled_images(cfg: Any) -> Iterator[tuple[Any, Any]]:
 
 def segmenters(model: Any, args: argparse.Namespace) -> dict[str, Any]:
     """Return what segments in each way."""
-    from isda_suite.apis.tiled_segmenter import SegmentSettings, TiledSegmenter
+    from isda_suite.apis.large_images.tiled_segmenter import SegmentSettings, TiledSegmenter
 
     one_pass = 1 << 20  # larger than any picture
     return {

@@ -189,7 +189,7 @@ def _take_turns(folder: Path, rounds: int) -> dict[str, list[Json]]:
 
 
 def _check(content: Json, results: list[Json]) -> float:
-    from isda_suite.apis.video_results import check_results
+    from isda_suite.apis.videos.results_file import check_results
 
     start = time.process_time()
     check_results(results, content, 'results.json')

@@ -83,9 +83,9 @@ def load(args: argparse.Namespace) -> Any:
 
 def measure_one(args: argparse.Namespace) -> dict[str, Any]:
     """Predict one video in this process."""
-    from isda_suite.apis.clip_pipeline import clip_length
     from isda_suite.apis.video import predict_video
-    from isda_suite.apis.video_pictures import draw_video
+    from isda_suite.apis.videos.clip_pipeline import clip_length
+    from isda_suite.apis.videos.pictures import draw_video
     from isda_suite.engine.memory import peak_of
 
     model = load(args)

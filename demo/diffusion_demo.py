@@ -45,8 +45,8 @@ def main() -> None:
 
     filter_known_warnings()
     with quiet_imports():
-        from isda_suite.apis.diffusion import draw_diffusion
         from isda_suite.apis.inference import find_images, load_model
+        from isda_suite.apis.queries.diffusion import draw_diffusion
         from isda_suite.engine.config_file import parse_options, read_config
 
     images = find_images(args.images)  # before the model: a wrong path should not take seconds

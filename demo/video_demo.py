@@ -79,7 +79,7 @@ def main() -> None:
     filter_known_warnings()
     with quiet_imports():
         from isda_suite.apis.named_inputs import opened_video
-        from isda_suite.apis.video_writer import check_out
+        from isda_suite.apis.videos.writer import check_out
 
     # Before the model: a wrong path should not take seconds.
     check_out(args.out, args.source)
@@ -92,9 +92,9 @@ def _track(args: argparse.Namespace, video: Any) -> None:
 
     with quiet_imports():
         from isda_suite.apis.segmenter import Segmenter
-        from isda_suite.apis.video_pictures import draw_video
-        from isda_suite.apis.video_results import write_results
-        from isda_suite.apis.video_source import stopped_by_interrupt
+        from isda_suite.apis.videos.pictures import draw_video
+        from isda_suite.apis.videos.results_file import write_results
+        from isda_suite.apis.videos.source import stopped_by_interrupt
         from isda_suite.engine.config_file import parse_options
 
     segmenter = Segmenter(

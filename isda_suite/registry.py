@@ -34,8 +34,8 @@ METRICS = _child(
     root.METRICS,
     [
         'isda_suite.metrics',
-        'isda_suite.apis.segmentation_report',
-        'isda_suite.apis.youtube_vis_metric',
+        'isda_suite.apis.reports.segmentation_report',
+        'isda_suite.apis.videos.youtube_vis_metric',
     ],
 )
 HOOKS = _child('hook', root.HOOKS, ['isda_suite.engine.hooks'])

@@ -114,7 +114,7 @@ def test_a_forbidden_import_is_caught(file, line):
         ('methods/isda/head.py', 'from isda_suite.methods.isda.loss import Loss'),
         ('methods/isda/head.py', 'from isda_suite.registry import MODELS'),
         ('methods/__init__.py', 'from isda_suite.methods import isda'),
-        ('apis/speed.py', 'import isda_suite'),
+        ('apis/performance/speed.py', 'import isda_suite'),
         ('checkpoint/save.py', 'from isda_suite import __version__'),
         ('engine/launch.py', 'from isda_suite.datasets.checks import check'),
         ('apis/train.py', 'from isda_suite.methods.isda import ISDA'),

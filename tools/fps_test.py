@@ -67,7 +67,12 @@ def main() -> None:
 
     filter_known_warnings()
     with quiet_imports():
-        from isda_suite.apis.speed import SpeedSettings, describe, measure_speed, write_report
+        from isda_suite.apis.performance.speed import (
+            SpeedSettings,
+            describe,
+            measure_speed,
+            write_report,
+        )
 
     settings = SpeedSettings(
         height=args.height,

@@ -7,17 +7,17 @@ from typing import Any, TypeVar
 from mmengine.logging import print_log
 from torch import nn
 
+from isda_suite.apis.large_images.pictures import ArrayPicture
+from isda_suite.apis.large_images.tiled_segmenter import SegmentSettings, TiledSegmenter
+from isda_suite.apis.results import ImageResult
+from isda_suite.apis.results.samples import ResultMaker
+from isda_suite.apis.results.stored_images import ImageInFile, ImageInRaster
 from isda_suite.datasets.errors import DataError
 from isda_suite.datasets.image_file import read_image
 
 from .inference import ImagePipeline, predict_prepared
 from .inputs import ImageInput
-from .pictures import ArrayPicture
-from .results import ImageResult
-from .sample_results import ResultMaker
 from .segment import class_map_of
-from .stored_images import ImageInFile, ImageInRaster
-from .tiled_segmenter import SegmentSettings, TiledSegmenter
 
 T = TypeVar('T')
 

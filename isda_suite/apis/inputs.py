@@ -10,15 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from isda_suite.apis.downloads.remote_files import FetchedFile, is_address, local_path
+from isda_suite.apis.large_images.rasters import SUFFIXES as RASTER_SUFFIXES
+from isda_suite.apis.large_images.rasters import BandChoice, is_georeferenced, rasterio_is_there
+from isda_suite.apis.results.stored_images import (
+    ImageInFile,
+    ImageInMemory,
+    ImageInRaster,
+    StoredImage,
+)
+from isda_suite.apis.results.stored_videos import StoredVideo, is_video_file
+from isda_suite.apis.videos.source import Video
 from isda_suite.datasets.errors import DataError
 
 from .inference import SUFFIXES, check_array, find_images
-from .rasters import SUFFIXES as RASTER_SUFFIXES
-from .rasters import BandChoice, is_georeferenced, rasterio_is_there
-from .remote_files import FetchedFile, is_address, local_path
-from .stored_images import ImageInFile, ImageInMemory, ImageInRaster, StoredImage
-from .stored_videos import StoredVideo, is_video_file
-from .video_source import Video
 
 Array = NDArray[Any]
 IMAGE_SUFFIXES = (*SUFFIXES, '.jp2')

@@ -7,10 +7,10 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
+from isda_suite.apis.videos.clip_pipeline import clip_length
 from isda_suite.engine.config_file import apply_options, find_config, read_config
 from isda_suite.engine.errors import ConfigError
 
-from .clip_pipeline import clip_length
 from .model import load_model
 from .zoo import list_models, resolve_weights
 

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from isda_suite.apis.downloads.remote_files import FetchedFile, is_address, local_path
+from isda_suite.apis.results.stored_videos import SUFFIXES as VIDEO_SUFFIXES
+from isda_suite.apis.videos.source import Video, open_video
 from isda_suite.datasets.errors import DataError
 
 from .inference import find_images
 from .inputs import IMAGE_SUFFIXES
-from .remote_files import FetchedFile, is_address, local_path
-from .stored_videos import SUFFIXES as VIDEO_SUFFIXES
-from .video_source import Video, open_video
 
 
 def require_input(given: str) -> list[Path]:
@@ -49,7 +49,7 @@ def opened_video(given: str, every: int = 1, max_frames: int | None = None) -> I
     """Open a video; what comes from an address is removed in the end.
 
     Args:
-        given: An address, or a source as :func:`.video_source.open_video` takes it.
+        given: An address, or a source as :func:`.videos.source.open_video` takes it.
         every: See there.
         max_frames: See there.
 

@@ -13,7 +13,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 
-from isda_suite.apis.video_tracks import is_of_video, merged_videos, video_record
+from isda_suite.apis.videos.tracks import is_of_video, merged_videos, video_record
 from isda_suite.checkpoint.atomic import write_atomically
 from isda_suite.metrics.mask_code import as_array, encode_mask
 

@@ -12,19 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from isda_suite.datasets.errors import DataError
-from isda_suite.datasets.image_file import read_image
-from isda_suite.datasets.image_header import read_header
-from isda_suite.engine.errors import ConfigError
-from isda_suite.layers.enlarged_rows import Size
-
-from .class_overlays import OverlayDrawer, class_palette
-from .class_rasters import IGNORED, write_class_image, write_class_raster
-from .coarse_logits import peak_on
-from .inference import Image, find_images
-from .model import load_model
-from .pictures import ArrayPicture, Picture
-from .rasters import (
+from isda_suite.apis.large_images.class_overlays import OverlayDrawer, class_palette
+from isda_suite.apis.large_images.class_rasters import (
+    IGNORED,
+    write_class_image,
+    write_class_raster,
+)
+from isda_suite.apis.large_images.coarse_logits import peak_on
+from isda_suite.apis.large_images.pictures import ArrayPicture, Picture
+from isda_suite.apis.large_images.rasters import (
     CACHE_MB,
     INSTALL,
     SUFFIXES,
@@ -33,8 +29,16 @@ from .rasters import (
     limited_cache,
     rasterio_is_there,
 )
-from .tile_choice import TileChoice
-from .tiled_segmenter import SegmentSettings, TiledSegmenter
+from isda_suite.apis.large_images.tile_choice import TileChoice
+from isda_suite.apis.large_images.tiled_segmenter import SegmentSettings, TiledSegmenter
+from isda_suite.datasets.errors import DataError
+from isda_suite.datasets.image_file import read_image
+from isda_suite.datasets.image_header import read_header
+from isda_suite.engine.errors import ConfigError
+from isda_suite.layers.enlarged_rows import Size
+
+from .inference import Image, find_images
+from .model import load_model
 
 Array = NDArray[Any]
 __all__ = [

@@ -8,15 +8,15 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from isda_suite.apis.large_images.tiled_segmenter import SegmentSettings
+from isda_suite.apis.results import ImageResult, VideoResult
+from isda_suite.apis.results.samples import ResultMaker
 from isda_suite.datasets.errors import DataError
 from isda_suite.engine.errors import ConfigError
 
 from .image_predictor import ImagePredictor, each
 from .inputs import Expanded, InputReader, VideoInput
 from .model_choice import load_choice, task_of
-from .results import ImageResult, VideoResult
-from .sample_results import ResultMaker
-from .tiled_segmenter import SegmentSettings
 from .video import VideoPrediction, choose_clips, predict_video
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class Segmenter:
     * A model of images takes a video frame by frame: a result for each frame. A model of videos
       refuses a single picture, and takes a folder or a list of pictures as the frames of one video.
     * Semantic models take a GeoTIFF in windows, and in tiles where memory asks for it (see
-      :class:`.tiled_segmenter.TiledSegmenter`); so they take every picture if ``tiles`` is given.
-      Any other picture goes through the test pipeline of the configuration.
+      :class:`.large_images.tiled_segmenter.TiledSegmenter`); so they take every picture if
+      ``tiles`` is given. Any other picture goes through the test pipeline of the configuration.
     * What is found in an image does not depend on the images beside it in a batch.
 
     Eight arguments, because they are what the command line of every tool has.

@@ -51,8 +51,8 @@ def evaluate(
         trust_checkpoint: Let the checkpoint run code while it is read.
         work_dir: Folder for logs; None takes the configuration's, else ``work_dirs/NAME``.
         out_dir: Folder for the files of :class:`.SegmentationReport`; for semantic data.
-        report: The HTML file of :class:`.report.ReportHook`; ``'auto'`` is ``report.html`` in the
-            folder for logs, None writes none. With ``format_only`` there is none either.
+        report: The HTML file of :class:`.reports.report.ReportHook`; ``'auto'`` is ``report.html``
+            in the folder for logs, None writes none. With ``format_only`` there is none either.
         report_images: How many of the best and of the worst images it shows.
 
     Returns:
@@ -91,8 +91,8 @@ def _check_files(cfg: Any, checkpoint: str | Path, out: str | Path | None) -> No
 
 def _build(cfg: Any, checkpoint: str | Path, trust: bool) -> Any:
     # Loads torch and the compiled library, so not before the cheap checks.
-    from isda_suite.apis.memory_check import MemoryEstimateHook
     from isda_suite.apis.operators import log_operators
+    from isda_suite.apis.performance.memory_check import MemoryEstimateHook
 
     runner = build_runner(cfg)
     log_operators(runner)
@@ -122,7 +122,7 @@ def _add_report(
     from isda_suite.compat.warning_filters import quiet_imports
 
     with quiet_imports():
-        from isda_suite.apis.report import ReportHook, ReportSettings
+        from isda_suite.apis.reports.report import ReportHook, ReportSettings
 
     cfg = runner.cfg
     file = Path(cfg.work_dir) / 'report.html' if path == 'auto' else Path(path)

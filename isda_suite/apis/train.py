@@ -81,8 +81,8 @@ def train(
 
 def _run(cfg: Any, from_newest: bool) -> Any:
     # Loads torch and the compiled library, so not before the cheap checks.
-    from isda_suite.apis.memory_check import MemoryEstimateHook
     from isda_suite.apis.operators import log_operators
+    from isda_suite.apis.performance.memory_check import MemoryEstimateHook
     from isda_suite.engine.hooks.preemption import signals_given_back
     from isda_suite.engine.workers import stop_workers
 

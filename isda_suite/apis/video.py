@@ -9,13 +9,13 @@ from mmengine.dataset import pseudo_collate
 from numpy.typing import NDArray
 from torch import nn
 
+from isda_suite.apis.videos.clip_pipeline import ClipPipeline, clip_length
+from isda_suite.apis.videos.clips import Clip, check_clips, cut_clips
+from isda_suite.apis.videos.source import Source, Video, open_video
 from isda_suite.engine.dataset_config import innermost_dataset
 from isda_suite.engine.errors import ConfigError
 
-from .clip_pipeline import ClipPipeline, clip_length
-from .clips import Clip, check_clips, cut_clips
 from .model import load_model
-from .video_source import Source, Video, open_video
 
 Array = NDArray[Any]
 __all__ = [
@@ -131,7 +131,7 @@ class VideoPrediction:
         return found
 
     def results(self, video_id: int = 1, category_ids: Sequence[int] | None = None) -> list[Any]:
-        """Return the tracks as entries for :func:`.video_results.write_results`.
+        """Return the tracks as entries for :func:`.videos.results_file.write_results`.
 
         Args:
             video_id: Their video.
@@ -176,7 +176,7 @@ def predict_video(
 
     Args:
         model: A model of clips from :func:`.model.load_model`.
-        source: What :func:`.video_source.open_video` takes, or what it gives.
+        source: What :func:`.videos.source.open_video` takes, or what it gives.
         clip_len: Frames of a clip; ``None``, or what the model takes.
         overlap: Frames that clips share; ``None`` takes that of the config's test data, or half a
             clip where it says none.

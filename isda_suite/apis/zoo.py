@@ -18,15 +18,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urldefrag
 
+from isda_suite.apis.downloads.dataset_sources import Source
+from isda_suite.apis.downloads.transfer import DownloadError, TransferOptions
 from isda_suite.checkpoint.errors import CheckpointError
 from isda_suite.checkpoint.integrity import hash_in_name, hex_digest
 from isda_suite.engine.errors import ConfigError
 from isda_suite.engine.metafile import NAME as METAFILE
 from isda_suite.engine.metafile import read_models
 from isda_suite.resources import resource_root
-
-from .dataset_sources import Source
-from .transfer import DownloadError, TransferOptions
 
 ORIGINAL = "original's claim"
 OURS = 'ours, measured'
@@ -223,7 +222,7 @@ def _fetch(address: str, sha256: str | None, transfer: TransferOptions) -> Path:
 
 
 def _obtain(source: Source, folder: Path, transfer: TransferOptions) -> Exception | None:
-    from .download import DownloadOptions, download_all
+    from isda_suite.apis.downloads.download import DownloadOptions, download_all
 
     options = DownloadOptions(threads=1, transfer=transfer)
     try:

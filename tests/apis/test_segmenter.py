@@ -12,8 +12,8 @@ from PIL import Image
 
 import isda_suite
 from isda_suite import InstanceResult, Segmenter, SemanticResult
+from isda_suite.apis.large_images.tiled_segmenter import SegmentSettings
 from isda_suite.apis.model import load_model
-from isda_suite.apis.tiled_segmenter import SegmentSettings
 from isda_suite.checkpoint.errors import CheckpointError
 from isda_suite.datasets.errors import DataError
 from isda_suite.engine.errors import ConfigError

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from isda_suite.apis import zoo
-from isda_suite.apis.transfer import TransferOptions
+from isda_suite.apis.downloads.transfer import TransferOptions
 from isda_suite.apis.zoo import ZooModel, find_model, list_models, local_weights, resolve_weights
 from isda_suite.checkpoint.errors import CheckpointError
 from isda_suite.engine.errors import ConfigError

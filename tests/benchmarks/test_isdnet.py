@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import isdnet
 from benchmarks.rivals.isdnet_literal import load_weights_of
-from isda_suite.apis.fast_inference import optimise_for_inference
+from isda_suite.apis.performance.fast_inference import optimise_for_inference
 
 
 @pytest.fixture(scope='module')
@@ -56,7 +56,7 @@ def test_a_network_that_computes_something_else_is_not_timed(benchmark, monkeypa
         model.refine_head.conv_seg.conv.norm.bias.data += 1
         return optimise_for_inference(model)
 
-    monkeypatch.setattr('isda_suite.apis.fast_inference.optimise_for_inference', other)
+    monkeypatch.setattr('isda_suite.apis.performance.fast_inference.optimise_for_inference', other)
     with pytest.raises(SystemExit, match='ours fast: logits differ by'):
         benchmark('forward', '--sides', 97)
 

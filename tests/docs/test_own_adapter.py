@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from mmdet.models.detectors import BaseDetector
 from torch import nn
 
-from isda_suite.apis.recorded_images import record_images
-from isda_suite.apis.response_statistics import measure
+from isda_suite.apis.queries.recorded_images import record_images
+from isda_suite.apis.queries.response_statistics import measure
 from isda_suite.layers.query_adapter import FOUR_METHODS, QUERY_ADAPTERS
 from isda_suite.registry import MODELS
 from tests.apis.drawn_rectangles import DrawnRectangles

@@ -14,7 +14,7 @@ import sys
 import zipfile
 from contextlib import contextmanager
 
-from isda_suite.apis.archives import extract
+from isda_suite.apis.downloads.archives import extract
 from isda_suite.checkpoint.errors import CheckpointError
 from isda_suite.checkpoint.pickled_arrays import load_pickled
 from isda_suite.checkpoint.safe_load import load_file

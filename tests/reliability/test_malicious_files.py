@@ -1,7 +1,8 @@
 """Files from outside are data, through every command that reads such a file.
 
 Each case ends with an exit code and one message, and the probe in the file leaves no trace. What
-the readers themselves refuse is tested beside them: tests/checkpoint, tests/apis/test_archives.py.
+the readers themselves refuse is tested beside them: tests/checkpoint,
+tests/apis/downloads/test_archives.py.
 """
 
 import functools
@@ -13,9 +14,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from isda_suite.apis import dataset_sources
-from isda_suite.apis.archives import extract
-from isda_suite.apis.dataset_sources import DatasetSources, Source
+from isda_suite.apis.downloads import dataset_sources
+from isda_suite.apis.downloads.archives import extract
+from isda_suite.apis.downloads.dataset_sources import DatasetSources, Source
 from isda_suite.apis.model import build_model
 from isda_suite.cli import _COMMANDS, main
 from tests.apis.archive_probes import UNSAFE, write_tar, write_unsafe, write_zip
@@ -294,7 +295,7 @@ def test_an_archive_that_leaves_its_folder_is_not_unpacked(call, tmp_path, monke
 @pytest.mark.parametrize('write', [write_tar, write_zip])
 def test_an_archive_with_too_many_entries_is_not_unpacked(call, tmp_path, monkeypatch, write):
     few = functools.partial(extract, max_files=10)
-    monkeypatch.setattr('isda_suite.apis.download.extract', few)
+    monkeypatch.setattr('isda_suite.apis.downloads.download.extract', few)
     archive = write(tmp_path / f'many.{write.__name__[-3:]}', {f'{i}.png': b'' for i in range(20)})
     code, said = _download(call, monkeypatch, archive)
     assert code == 1 and 'holds more than 10 entries' in said

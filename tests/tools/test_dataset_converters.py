@@ -179,7 +179,7 @@ def test_wrong_use_answers_two(convert, download, tmp_path):
 
 
 def test_a_full_disk_leaves_nothing_under_its_name(convert, download, tmp_path, monkeypatch):
-    from isda_suite.apis import dataset_layouts
+    from isda_suite.apis.downloads import dataset_layouts
 
     def fails(path, ids):
         raise OSError(28, 'No space left on device')

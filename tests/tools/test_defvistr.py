@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from isda_suite.apis.video_source import open_video
+from isda_suite.apis.videos.source import open_video
 from isda_suite.datasets.sample_video import write_sample_videos
 from tests.tools.in_process import call_tool
 from tests.tools.running import ROOT, free_port

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from isda_suite.apis import dataset_sources
-from isda_suite.apis.dataset_sources import DatasetSources, Source
-from isda_suite.apis.download import LOCK_NAME, DownloadOptions, download_all, sources_of
-from isda_suite.apis.transfer import TransferOptions
+from isda_suite.apis.downloads import dataset_sources
+from isda_suite.apis.downloads.dataset_sources import DatasetSources, Source
+from isda_suite.apis.downloads.download import LOCK_NAME, DownloadOptions, download_all, sources_of
+from isda_suite.apis.downloads.transfer import TransferOptions
 from tests.apis.misbehaving_server import running_server
 
 TOOL = Path(__file__).parents[2] / 'tools' / 'misc' / 'download_dataset.py'
@@ -129,7 +129,7 @@ def test_a_lock_file_that_cannot_be_read_is_named(tiny, monkeypatch, tmp_path, c
 )
 def test_every_file_has_an_error_of_its_own(tiny, monkeypatch, tmp_path, capsys, fault, failed):
     once = functools.partial(TransferOptions, num_tries=1)
-    monkeypatch.setattr('isda_suite.apis.transfer.TransferOptions', once)
+    monkeypatch.setattr('isda_suite.apis.downloads.transfer.TransferOptions', once)
     with running_server(FILES) as (address, _):
         arguments = ['--dataset-name', 'tiny', '--save-dir', tmp_path, '--allow-http']
         arguments += ['--base-url', f'{address}/{fault}', '--timeout-s', '0.4']

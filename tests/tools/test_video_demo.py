@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from isda_suite.apis.model import load_model
-from isda_suite.apis.video_source import open_video
+from isda_suite.apis.videos.source import open_video
 from tests.apis.tiny_models import write_config
 from tests.apis.tiny_video_models import VIDEO_MODEL, scene
 from tests.apis.video_files import write_frames, write_video

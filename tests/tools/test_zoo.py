@@ -4,7 +4,7 @@ import json
 import pytest
 
 from isda_suite.apis import zoo
-from isda_suite.apis.transfer import TransferOptions
+from isda_suite.apis.downloads.transfer import TransferOptions
 from tests.apis.misbehaving_server import running_server
 from tests.tools.in_process import call_tool
 

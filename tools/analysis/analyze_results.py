@@ -46,7 +46,7 @@ def main() -> None:
 
     filter_known_warnings()
     with quiet_imports():
-        from isda_suite.apis.error_analysis import analyse_results, write_analysis
+        from isda_suite.apis.reports.error_analysis import analyse_results, write_analysis
 
     found = analyse_results(
         args.results,

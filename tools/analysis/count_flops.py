@@ -38,7 +38,7 @@ def main() -> None:
     filter_known_warnings()
     cfg = read_config(args.config, parse_options(args.cfg_options))
     with quiet_imports():
-        from isda_suite.apis.complexity import count_model
+        from isda_suite.apis.performance.complexity import count_model
         from isda_suite.checkpoint.atomic import write_atomically
 
     found = count_model(cfg, args.height, args.width, args.device)

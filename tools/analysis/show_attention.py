@@ -61,8 +61,8 @@ def main() -> None:
     filter_known_warnings()
     cfg = read_config(args.config, parse_options(args.cfg_options))
     with quiet_imports():
-        from isda_suite.apis.attention import AttentionSettings, draw_attention
         from isda_suite.apis.model import load_model
+        from isda_suite.apis.queries.attention import AttentionSettings, draw_attention
 
     settings = AttentionSettings(
         part=args.part,

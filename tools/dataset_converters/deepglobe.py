@@ -31,7 +31,7 @@ def main() -> int:
     from isda_suite.engine.exit_codes import DONE, WRONG_DATA
 
     with quiet_imports():
-        from isda_suite.apis.dataset_layouts import DEEPGLOBE, convert_layout
+        from isda_suite.apis.downloads.dataset_layouts import DEEPGLOBE, convert_layout
 
     report = convert_layout(
         DEEPGLOBE, args.src, args.dst, args.lists, args.images == 'copy', args.workers

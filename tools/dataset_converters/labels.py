@@ -41,7 +41,7 @@ def main() -> int:
     from isda_suite.engine.exit_codes import DONE, WRONG_DATA
 
     with quiet_imports():
-        from isda_suite.apis.label_import import describe, import_labels
+        from isda_suite.apis.labels.importing import describe, import_labels
 
     result = import_labels(
         args.format, args.src, args.dst, args.images, args.classes, args.boxes_as_masks

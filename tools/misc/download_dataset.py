@@ -13,7 +13,7 @@ from isda_suite.engine.exit_codes import DONE, FAILED, leave, run_tool
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    from isda_suite.apis.dataset_sources import SOURCES
+    from isda_suite.apis.downloads.dataset_sources import SOURCES
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -46,9 +46,9 @@ def main() -> int:
     args = parse_args()
     from dataclasses import replace
 
-    from isda_suite.apis.dataset_sources import SOURCES
-    from isda_suite.apis.download import DownloadOptions, download_all
-    from isda_suite.apis.transfer import DownloadError, TransferOptions
+    from isda_suite.apis.downloads.dataset_sources import SOURCES
+    from isda_suite.apis.downloads.download import DownloadOptions, download_all
+    from isda_suite.apis.downloads.transfer import DownloadError, TransferOptions
 
     dataset = SOURCES[args.dataset_name]
     sources = dataset.files

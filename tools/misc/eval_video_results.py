@@ -29,7 +29,7 @@ def main() -> None:
     from isda_suite.compat.warning_filters import quiet_imports
 
     with quiet_imports():
-        from isda_suite.apis.video_evaluation import evaluate_video_results
+        from isda_suite.apis.videos.evaluation import evaluate_video_results
 
     found = evaluate_video_results(args.results, args.annotations)
     print(found.official_lines())

@@ -30,7 +30,7 @@ def main() -> None:
     from isda_suite.compat.warning_filters import quiet_imports
 
     with quiet_imports():
-        from isda_suite.apis.hold_out import hold_out
+        from isda_suite.apis.videos.hold_out import hold_out
         from isda_suite.datasets.annotation_file import read_annotation_file
 
     for path in hold_out(args.ann_file, args.share, args.seed, args.out):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from isda_suite.apis.video_writer import open_writer
+from isda_suite.apis.videos.writer import open_writer
 from isda_suite.datasets.sample import scene_of
 from isda_suite.datasets.sample_folder import write_image
 from isda_suite.datasets.sample_video import video_of

@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 from isda_suite.apis.results import Result, SemanticResult, VideoResult
-from isda_suite.apis.video_writer import open_writer
+from isda_suite.apis.videos.writer import open_writer
 from isda_suite.checkpoint.atomic import write_atomically
 from isda_suite.compat.warning_filters import quiet_imports
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isda_suite.apis.rasters import SUFFIXES as RASTER_SUFFIXES
-from isda_suite.apis.rasters import RasterPicture, rasterio_is_there
-from isda_suite.apis.stored_videos import is_video_file
-from isda_suite.apis.video_source import open_video
+from isda_suite.apis.large_images.rasters import SUFFIXES as RASTER_SUFFIXES
+from isda_suite.apis.large_images.rasters import RasterPicture, rasterio_is_there
+from isda_suite.apis.results.stored_videos import is_video_file
+from isda_suite.apis.videos.source import open_video
 from isda_suite.datasets.errors import DataError
 from isda_suite.datasets.image_file import read_image
 from isda_suite.datasets.image_header import read_header

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from isda_suite.apis.class_overlays import LONGEST_SIDE
+from isda_suite.apis.large_images.class_overlays import LONGEST_SIDE
 from isda_suite.apis.results import InstanceResult, Result, SemanticResult, VideoResult
-from isda_suite.apis.stored_images import read_reduced
+from isda_suite.apis.results.stored_images import read_reduced
 from isda_suite.compat.warning_filters import quiet_imports
 from isda_suite.metrics.mask_code import encode_mask
 

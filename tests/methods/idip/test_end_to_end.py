@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from isda_suite.apis.diffusion import trace_diffusion
 from isda_suite.apis.model import build_model
+from isda_suite.apis.queries.diffusion import trace_diffusion
 from isda_suite.engine.errors import ConfigError
 from tests.tools.in_process import call_tool
 

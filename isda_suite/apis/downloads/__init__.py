@@ -1,0 +1,1 @@
+"""Public data sets and single files from other machines: found, fetched, checked, unpacked."""

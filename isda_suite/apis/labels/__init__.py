@@ -1,0 +1,1 @@
+"""Labels of other programs, into one annotation file in COCO format."""

@@ -1,0 +1,1 @@
+"""What queries look at, answer to, and become step by step."""

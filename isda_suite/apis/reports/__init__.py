@@ -1,0 +1,1 @@
+"""What a test found: one HTML file, errors by kind, confusions."""

@@ -1,0 +1,1 @@
+"""Videos of any length: read, cut into clips, linked, drawn, evaluated."""
