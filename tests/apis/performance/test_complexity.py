@@ -89,6 +89,6 @@ def test_the_command_shows_a_table_and_writes_json(tmp_path, monkeypatch, capsys
 
 def test_models_of_other_libraries_are_counted_in_a_process_of_their_own():
     """Nothing else has loaded our operators there."""
-    code = 'from isda_suite.apis.complexity import _formulas; print(len(_formulas()))'
+    code = 'from isda_suite.apis.performance.complexity import _formulas; print(len(_formulas()))'
     done = run(sys.executable, '-c', code)
     assert int(done.stdout.split()[-1]) >= 3, done.stderr
