@@ -12,7 +12,7 @@ from isda_suite.compat.gloo import LAUNCHERS
 from isda_suite.compat.mmcv_switch import switch_mmcv_patch
 from isda_suite.engine.config_checks import check_keys
 from isda_suite.engine.config_file import apply_options, read_config
-from isda_suite.engine.dashboards import require_dashboards
+from isda_suite.engine.dashboards import let_wandb_finish, require_dashboards
 from isda_suite.engine.errors import ConfigError
 from isda_suite.engine.exit_codes import FAILED, error_message, exit_code
 from isda_suite.engine.metric_packages import require_metrics
@@ -97,6 +97,7 @@ def prepare_run(cfg: Any, launcher: str = 'none', trust_checkpoint: bool = False
         raise ConfigError(f'launcher must be one of {", ".join(LAUNCHERS)}, got {launcher!r}')
     _require_launcher(launcher)
     require_dashboards(cfg)
+    let_wandb_finish()
     require_metrics(cfg)
     filter_known_warnings()
     choose_operators(cfg)
