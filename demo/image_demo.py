@@ -58,7 +58,7 @@ def main() -> None:
     filter_known_warnings()
     with quiet_imports():
         from isda_suite.apis.named_inputs import require_input
-        from isda_suite.apis.result_pictures import PictureFolder
+        from isda_suite.apis.results.picture_folder import PictureFolder
         from isda_suite.apis.segmenter import Segmenter
         from isda_suite.engine.config_file import parse_options
 

@@ -13,8 +13,12 @@ def main() -> int:
     parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help='changes')
     args = parser.parse_args()
 
-    from isda_suite.apis.demo import run_demo
+    from isda_suite.compat.warning_filters import quiet_imports
     from isda_suite.engine.config_file import parse_options
+
+    with quiet_imports():
+        import isda_suite.datasets  # noqa: F401  (loads mmdet's data sets, which print lines)
+        from isda_suite.apis.demo import run_demo
 
     run_demo(args.out_dir, args.data_dir, parse_options(args.cfg_options))
     return 0

@@ -10,7 +10,7 @@ Without --model the page offers every model of the zoo that has weights.
 import argparse
 
 from isda_suite.engine.arguments import add_device, add_trust_checkpoint
-from isda_suite.engine.exit_codes import leave, run_tool
+from isda_suite.engine.exit_codes import expect_native_threads, leave, run_tool
 
 
 def parse_args() -> argparse.Namespace:
@@ -91,7 +91,10 @@ def main() -> None:
     if args.check:
         print(*describe_models(settings), sep='\n')
     else:
-        serve(settings)
+        try:
+            serve(settings)
+        finally:
+            expect_native_threads()  # a visitor's model may be running
 
 
 if __name__ == '__main__':

@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_config(parser)
-    parser.add_argument('checkpoint', help='weights that fit the model completely')
+    parser.add_argument('checkpoint', metavar='CKPT', help='weights that fit the model completely')
     parser.add_argument('--work-dir', help='folder for logs (work_dirs/NAME)')
     parser.add_argument(
         '--eval',

@@ -34,6 +34,7 @@ def run_demo(
 
     load_config(CONFIG, cfg_options)  # a wrong option stops before the data is written
     out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)  # so does a file in its place
     data_root = write_sample_coco(data_dir, num_train=600, num_val=60)
     options = {'data_root': f'{data_root}/', **(cfg_options or {})}
     runner = train(CONFIG, work_dir=out_dir / 'train', resume='auto', seed=0, cfg_options=options)

@@ -67,6 +67,8 @@ def evaluate(
     _check_files(cfg, checkpoint, out)
     if report_images < 0:
         raise ConfigError(f'--report-images must not be negative, got {report_images}')
+    if not 0 <= show_score_thr <= 1:
+        raise ConfigError(f'--show-score-thr must lie between 0 and 1, got {show_score_thr}')
     prepare_run(cfg, launcher, trust_checkpoint)
     _set_up_test(cfg, eval, format_only, tta, out_dir)
     runner = _build(cfg, checkpoint, trust_checkpoint)

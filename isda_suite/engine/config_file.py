@@ -46,8 +46,10 @@ def find_config(name: str | Path) -> Path:
     shipped = {file.stem: file for file in sorted(configs.rglob('*.py'))}
     if path.parent == Path('.') and path.name.removesuffix('.py') in shipped:
         return shipped[path.name.removesuffix('.py')]
-    near = difflib.get_close_matches(path.name.removesuffix('.py'), shipped, n=3, cutoff=0.5)
-    hint = f'; the nearest shipped ones are {", ".join(near)}' if near else ''
+    whole = [name for name, file in shipped.items() if '_base_' not in file.parts]
+    near = difflib.get_close_matches(path.name.removesuffix('.py'), whole, n=3, cutoff=0.5)
+    nearest = f'the nearest shipped ones are {", ".join(near)}'
+    hint = f'; {nearest if near else "`zoo` lists the shipped ones"}'
     raise ConfigError(
         f'there is no configuration {name} (looked in {Path.cwd()} and {configs}){hint}'
     )

@@ -40,3 +40,19 @@ def require_dashboards(cfg: Any) -> None:
                 f'visualizer.vis_backends[{place}] is {name}, which needs the package {package}: '
                 f'pip install {package}, or take this entry out of vis_backends'
             )
+
+
+def let_wandb_finish() -> None:
+    """Let mmengine's W&B backend end with ``wandb.finish`` where ``wandb.join`` is gone.
+
+    It calls the latter at the end of a run; without this a training that is over would end with a
+    traceback.
+    """
+    from mmengine.visualization import WandbVisBackend
+
+    def close(self: Any) -> None:
+        if hasattr(self, '_wandb'):
+            end = getattr(self._wandb, 'join', None) or self._wandb.finish
+            end()
+
+    WandbVisBackend.close = close

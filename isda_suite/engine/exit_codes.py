@@ -35,9 +35,16 @@ _CODES: tuple[tuple[str, str, int], ...] = (
     ('isda_suite.ops.errors', 'OpsLibraryError', WRONG_COMMAND),
     ('isda_suite.datasets.errors', 'DataError', WRONG_DATA),
 )
-# Whether this process was a rank in a tool that has ended; the group itself may be gone.
-_was_rank = False
-_WRONG_PATHS = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
+# Whether native threads may outlive the tool: this process was a rank (the group itself may be
+# gone), or said so.
+_has_native_threads = False
+_WRONG_PATHS = (
+    FileNotFoundError,
+    FileExistsError,
+    NotADirectoryError,
+    IsADirectoryError,
+    PermissionError,
+)
 
 
 def exit_code(error: BaseException) -> int:
@@ -70,6 +77,12 @@ def error_message(error: BaseException) -> str:
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     if text.startswith('Caught ') and 'Original Traceback' in text:
         text = text.rpartition(f'{type(error).__name__}: ')[2].strip()
+    if isinstance(error, FileExistsError | NotADirectoryError) and error.filename is not None:
+        if Path(error.filename).is_dir():
+            return f'{error.filename} is there already: name another one'
+        return f'{error.filename} is a file, where a folder is needed: name another one'
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return f'no permission for {error.filename}: name another place, or change its rights'
     return text or type(error).__name__
 
 
@@ -105,10 +118,17 @@ def run_tool(main: Callable[[], int | None]) -> int:
     return code
 
 
+def expect_native_threads() -> None:
+    """Let :func:`leave` end this process as a rank: a model may still be at work in a thread."""
+    global _has_native_threads
+    _has_native_threads = True
+
+
 def leave(code: int) -> NoReturn:
     """End the process; the last thing a tool does, outside of any ``try``.
 
-    A process that was never a rank of a distributed run ends with ``sys.exit``. In a rank, native
+    A process that was never a rank of a distributed run, and has not called
+    :func:`expect_native_threads`, ends with ``sys.exit``. In a rank, native
     threads (of gloo, of the gradients' reduction, of autograd) may still be at work when Python
     takes its interpreter apart. One that then asks for the interpreter's lock is unwound through
     code that allows no exception, and the process dies of SIGABRT ("terminate called without an
@@ -119,7 +139,7 @@ def leave(code: int) -> NoReturn:
     Args:
         code: What :func:`run_tool` returned.
     """
-    if not _was_rank:
+    if not _has_native_threads:
         sys.exit(code)
     try:
         # Joins the threads that are no daemons and ends pools of threads, as Python's own end.
@@ -150,8 +170,8 @@ def _group() -> Any:
 
 
 def _note_group() -> None:
-    global _was_rank
-    _was_rank = _was_rank or _group() is not None
+    global _has_native_threads
+    _has_native_threads = _has_native_threads or _group() is not None
 
 
 def _leave_group() -> None:

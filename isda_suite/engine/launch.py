@@ -12,10 +12,11 @@ from isda_suite.compat.gloo import LAUNCHERS
 from isda_suite.compat.mmcv_switch import switch_mmcv_patch
 from isda_suite.engine.config_checks import check_keys
 from isda_suite.engine.config_file import apply_options, read_config
-from isda_suite.engine.dashboards import require_dashboards
+from isda_suite.engine.dashboards import let_wandb_finish, require_dashboards
 from isda_suite.engine.errors import ConfigError
 from isda_suite.engine.exit_codes import FAILED, error_message, exit_code
 from isda_suite.engine.metric_packages import require_metrics
+from isda_suite.engine.number_checks import check_numbers
 from isda_suite.engine.type_checks import explain_build_error
 
 # What torch says of a worker that the kernel has killed.
@@ -55,13 +56,14 @@ def load_config(
         The ``Config``.
 
     Raises:
-        ConfigError: if it cannot be read or has unknown keys.
+        ConfigError: if it cannot be read, has unknown keys, or counts and rates that are none.
     """
     from copy import deepcopy
 
     cfg = read_config(config) if isinstance(config, str | Path) else deepcopy(config)
     check_keys(cfg)
     apply_options(cfg, cfg_options)
+    check_numbers(cfg)
     if work_dir is not None:
         cfg.work_dir = str(work_dir)
     elif cfg.get('work_dir') is None:
@@ -95,6 +97,7 @@ def prepare_run(cfg: Any, launcher: str = 'none', trust_checkpoint: bool = False
         raise ConfigError(f'launcher must be one of {", ".join(LAUNCHERS)}, got {launcher!r}')
     _require_launcher(launcher)
     require_dashboards(cfg)
+    let_wandb_finish()
     require_metrics(cfg)
     filter_known_warnings()
     choose_operators(cfg)

@@ -22,6 +22,8 @@ from .description import as_properties, describe
 from .parity import Array, Difference, compare, require_equal
 
 FORMATS = {'onnx': '.onnx', 'torch': '.pt2'}
+#: Where PyTorch's exporter begins; older ones would be converted from it, which often fails.
+_LEAST_OPSET = 18
 LARGEST_SIDE = 16384
 
 
@@ -77,8 +79,8 @@ def export_model(
         What was written.
 
     Raises:
-        ConfigError: for an unknown format, a size that the model does not take, or results that
-            differ from PyTorch.
+        ConfigError: for an unknown format, a size that the model does not take, an operator set
+            that cannot be had, or results that differ from PyTorch.
         ModelConfigError: for a model without an exported form.
     """
     if format not in FORMATS:
@@ -89,6 +91,7 @@ def export_model(
             f'{target.name}: the name of an export to {format!r} ends with {FORMATS[format]}'
         )
     if format == 'onnx':
+        _require_opset(onnx_options.get('opset_version'))
         require_onnx(check)
     form = find_export_form(model, batch_size).eval()
     require_size(form, input_size, dynamic)
@@ -211,6 +214,12 @@ def _write_onnx(
     )
     proto = written.model_proto
     opset = next(one.version for one in proto.opset_import if one.domain in ('', 'ai.onnx'))
+    asked = options.get('opset_version')
+    if asked is not None and opset != asked:
+        raise ConfigError(
+            f'opset_version: the graph could not be written in operator set {asked}, only in '
+            f'{opset}: ask for that one'
+        )
     done.description['opset'] = opset
     shapes = {one.name: one for one in proto.graph.input}
     _require_free(done, shapes)
@@ -229,6 +238,14 @@ def _write_onnx(
                 return found
 
             _check(done, form, sizes, run)
+
+
+def _require_opset(version: int | None) -> None:
+    if version is not None and version < _LEAST_OPSET:
+        raise ConfigError(
+            f'opset_version must be at least {_LEAST_OPSET}, with deformable convolution 19, got '
+            f'{version}'
+        )
 
 
 def _require_free(done: Exported, inputs: Mapping[str, Any]) -> None:

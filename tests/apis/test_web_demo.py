@@ -4,7 +4,9 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
+import time
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +28,7 @@ from tests.apis.colour_detector import SCORES, SIZE_HW, THINGS, area_of, write_d
 from tests.apis.tiny_video_models import VIDEO_MODEL, scene
 from tests.apis.video_files import write_video
 from tests.tools.in_process import call_tool
+from tests.tools.running import ROOT, environment
 
 gradio_client = pytest.importorskip('gradio_client', reason='gradio is not installed')
 USUAL = (0.3, 0.5, True, True)
@@ -300,6 +303,29 @@ def test_a_signal_ends_the_demo_and_leaves_nothing_of_its_visitors(
     assert {'.png', '.json', '.geojson', '.zip'} <= {Path(name).suffix for name in stored}
     assert list(folder.iterdir()) == []
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.slow
+def test_a_process_ends_well_while_its_model_is_at_work(tmp_path):
+    image = tmp_path / 'large.png'
+    cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (1500, 2000, 3), np.uint8))
+    words = ['--model', 'idip_r50_2xb8-90k_coco', '--weights', 'random', '--device', 'cpu']
+    with subprocess.Popen(
+        [sys.executable, ROOT / 'demo/web_demo.py', *words],
+        env=environment(GRADIO_TEMP_DIR=str(tmp_path)),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        said = next(line for line in process.stdout if 'the demo is at' in line)
+        page = gradio_client.Client(said.split()[4], verbose=False)
+        job = page.submit(
+            words[1], gradio_client.handle_file(str(image)), *USUAL, api_name='/predict'
+        )
+        time.sleep(3)
+        assert not job.done()
+        process.terminate()
+        assert process.wait(timeout=60) == 0
+    assert not list(tmp_path.glob('isda_suite_demo_*'))
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):

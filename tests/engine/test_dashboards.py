@@ -74,6 +74,7 @@ class _StandIns:
             module.__spec__ = ModuleSpec(name, None, origin='stand-in')
             monkeypatch.setitem(sys.modules, name, module)
         self.mlflow, self.wandb, self.clearml, self.aim = self.modules.values()
+        del self.wandb.join  # as of 2025
 
     def numbers(self):
         """Return the names of the numbers that each got."""
@@ -91,7 +92,7 @@ class _StandIns:
     def ends(self):
         """Return what tells each that the run is over."""
         task, run = self.clearml.Task.init.return_value, self.aim.Run.return_value
-        return [self.mlflow.end_run, self.wandb.join, task.close, run.close]
+        return [self.mlflow.end_run, self.wandb.finish, task.close, run.close]
 
 
 def test_a_training_reaches_the_documented_dashboards(tmp_path, monkeypatch):

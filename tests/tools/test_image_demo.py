@@ -75,6 +75,9 @@ def test_the_images_are_never_replaced(files, monkeypatch, capsys):
     assert call_tool(monkeypatch, TOOL, *arguments, '--out-dir', files / 'images') == 2
     assert 'would replace them' in capsys.readouterr().err
     assert (files / 'images' / '0.png').read_bytes() == before
+    arguments = [*arguments, '--out-dir', files / 'tiny.py', '--device', 'cpu']
+    assert call_tool(monkeypatch, TOOL, *arguments) == 2
+    assert 'tiny.py is a file, where a folder is needed' in capsys.readouterr().err
 
 
 def test_an_address_and_a_video_are_predicted_too(files, tmp_path, monkeypatch, capsys):

@@ -37,8 +37,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Convert, check and print."""
     args = parse_args()
-    from isda_suite.apis.labels.importing import describe, import_labels
+    from isda_suite.compat.warning_filters import quiet_imports
     from isda_suite.engine.exit_codes import DONE, WRONG_DATA
+
+    with quiet_imports():
+        from isda_suite.apis.labels.importing import describe, import_labels
 
     result = import_labels(
         args.format, args.src, args.dst, args.images, args.classes, args.boxes_as_masks

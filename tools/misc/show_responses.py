@@ -87,6 +87,7 @@ def main() -> None:
 
     filter_known_warnings()
     with quiet_imports():
+        import isda_suite.datasets  # noqa: F401  (loads mmdet's data sets, which print lines)
         from isda_suite.apis.queries.responses import Selection, show_responses
         from isda_suite.engine.config_file import parse_options, read_config
 

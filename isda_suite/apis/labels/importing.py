@@ -86,6 +86,8 @@ def import_labels(
     if target.suffix != '.json':
         raise ConfigError(f'{target}: the annotation file must end with .json')
     require_supervision()
+    if not source.exists():
+        raise ConfigError(f'{source} does not exist (working directory {Path.cwd()})')
     wanted = _class_names(kind, source, classes)
     files = list(_read(kind, source, wanted or ()))
     names = wanted or tuple(sorted({label for one in files for label in one.labels}))

@@ -165,6 +165,8 @@ def _with_sums(modules: list[ModuleCount]) -> list[ModuleCount]:
 
 
 def _formulas() -> dict[Any, Callable[..., int]]:
+    import isda_suite.ops  # noqa: F401  (a model of other libraries has not loaded them)
+
     ours: Any = torch.ops.isda_suite
     aten: Any = torch.ops.aten
     formulas: dict[Any, Callable[..., int]] = {

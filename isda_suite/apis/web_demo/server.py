@@ -135,12 +135,14 @@ def describe_models(settings: DemoSettings) -> list[str]:
     """Load every model that the demo would offer, and say in a line what each is.
 
     Raises:
-        ConfigError: if there is no model to show, or one cannot be built.
+        ConfigError: if there is no model to show, one cannot be built, or a limit is none.
         CheckpointError: if weights are missing or cannot be used.
     """
     with quiet_imports():
+        from .limits import Limits
         from .models import ModelShelf, choose_offers
 
+    Limits(**settings.limits)
     offers = choose_offers(settings.models, settings.weights)
     shelf = ModelShelf(offers, settings.device, settings.min_score, settings.trust, room=1)
     return [_described(name, shelf.take(name)) for name in shelf.names]

@@ -297,8 +297,9 @@ def test_files_of_cvat_that_are_others_are_named(folder):
     [
         (('coco', 'labels', 'o.json'), 'expected yolo, voc, labelme, cvat'),
         (('yolo', 'labels', 'o.txt'), 'must end with .json'),
-        (('yolo', 'absent', 'o.json'), 'no data.yaml or'),
-        (('voc', 'absent', 'o.json'), 'is no folder'),
+        (('yolo', 'images', 'o.json'), 'no data.yaml or'),
+        (('yolo', 'absent', 'o.json'), 'absent does not exist'),
+        (('voc', 'images/a.xml', 'o.json'), 'is no folder'),
         (('cvat', 'images', 'o.json'), 'one file, annotations.xml'),
         (('voc', 'images', 'o.json', 'absent'), 'folder of images .* does not exist'),
     ],

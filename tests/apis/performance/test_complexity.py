@@ -1,6 +1,7 @@
 """Counts of parameters and multiply-adds, against formulas and against mmengine's counter."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from isda_suite.ops import deform_conv2d, ms_deform_attn, ms_deform_attn_fused
 from tests.apis.tiny_defvistr import write_defvistr_config
 from tests.apis.tiny_isda import write_isda_config
 from tests.tools.in_process import call_tool
+from tests.tools.running import run
 
 
 def _macs(function):
@@ -83,3 +85,10 @@ def test_the_command_shows_a_table_and_writes_json(tmp_path, monkeypatch, capsys
     assert 'mask_feat_head' in text and 'cls_branches' not in text
     modules = json.loads(out.read_text())['modules']
     assert any(one['name'].startswith('bbox_head.cls_branches') for one in modules)
+
+
+def test_models_of_other_libraries_are_counted_in_a_process_of_their_own():
+    """Nothing else has loaded our operators there."""
+    code = 'from isda_suite.apis.performance.complexity import _formulas; print(len(_formulas()))'
+    done = run(sys.executable, '-c', code)
+    assert int(done.stdout.split()[-1]) >= 3, done.stderr

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from isda_suite.apis.downloads.remote_files import file_name
-from isda_suite.apis.results import ImageResult, Result
+from isda_suite.apis.inference import SUFFIXES
 from isda_suite.engine.errors import ConfigError
 
-from .inference import SUFFIXES
+from .base import Result
+from .images import ImageResult
 
 
 class PictureFolder:
