@@ -42,6 +42,22 @@ def test_wrong_options_are_said_before_the_model_is_traced(options, said, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    'name, options, said',
+    [
+        (
+            'condinst',
+            {'detector.test_cfg.nms': {'type': 'soft_nms', 'iou_threshold': 0.6}},
+            'soft_nms',
+        ),
+        ('mask2former', {'detector.test_cfg.instance_on': False}, 'instance_on: expected True'),
+    ],
+)
+def test_options_without_an_exported_form_are_named(name, options, said):
+    with pytest.raises(ModelConfigError, match=said):
+        find_export_form(build(name, options))
+
+
 _built = []
 
 
