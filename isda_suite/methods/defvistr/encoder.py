@@ -176,13 +176,13 @@ def reference_points(shapes: list[tuple[int, int]], valid_ratios: Tensor) -> Ten
     Returns:
         (B, tokens of all levels, L, 2) as (x, y), 0..1 across a level with its padding.
     """
-    places: dict[int, Tensor] = {}
     points = []
+    last = None
     for level, size_hw in enumerate(shapes):
         # By identity: to compare sizes that a compiler leaves open would fix them.
-        if id(size_hw) not in places:
-            places[id(size_hw)] = _cell_centres(size_hw, valid_ratios.device)
-        points.append(places[id(size_hw)] / valid_ratios[:, level, None])
+        if size_hw is not last:
+            centres, last = _cell_centres(size_hw, valid_ratios.device), size_hw
+        points.append(centres / valid_ratios[:, level, None])
     return torch.cat(points, 1)[:, :, None] * valid_ratios[:, None]
 
 
