@@ -87,8 +87,10 @@ def breaks_of(run: Callable[[], Any]) -> Breaks:
     content, and brings masks to the size of the picture.
 
     Args:
-        run: Calls the model with inputs that it holds.
+        run: Calls the model with inputs that it holds; its own errors are not caught.
     """
+    with torch.no_grad():
+        run()
     with _compiler(open_lengths=False):
         try:
             found = torch._dynamo.explain(run)()

@@ -1,6 +1,8 @@
 """Exported models compute what the models compute; every method of `models.METHODS` is tested."""
 
 import importlib.util
+import os
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +11,8 @@ import pytest
 import torch
 from mmdet.structures import DetDataSample
 
-from isda_suite.export.compiling import graph_breaks
+from isda_suite.apis.speed_protocols import SpeedSettings, prepare_step
+from isda_suite.export.compiling import breaks_of, compiled_differences, graph_breaks
 from isda_suite.export.decoding import class_map_of, detections_of
 from isda_suite.export.exporting import export_model
 from isda_suite.export.runtime import OnnxModel
@@ -210,6 +213,32 @@ def test_a_saved_program_computes_what_pytorch_computes(name, tmp_path):
 @pytest.mark.parametrize('name', by_speed('isdnet', 'iuq'))
 def test_the_compiler_takes_a_form_as_one_graph(name):
     assert graph_breaks(model_of(name), SIZE) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['isdnet', 'iuq'])
+def test_inductor_computes_what_pytorch_computes(name):
+    if shutil.which(os.environ.get('CXX', 'g++')) is None:
+        pytest.skip('inductor needs a C++ compiler')
+    assert all(one.equal for one in compiled_differences(model_of(name), SIZE))
+
+
+def test_the_compiler_takes_isdas_own_prediction_as_one_graph():
+    model = model_of('isda')
+    step = prepare_step(model, SpeedSettings(protocol='model', height=64, width=96))
+    found = breaks_of(step.run)
+    assert (found.graphs, found.reasons) == (1, [])
+    assert found.operations > 100
+
+
+def test_breaks_are_named_with_their_place_and_errors_of_the_model_are_its_own():
+    ones = torch.ones(3)
+    found = breaks_of(lambda: ones.nonzero() + len(ones[ones > 0]))
+    assert found.graphs > 1
+    assert 'Dynamic shape operator' in found.reasons[0]
+    assert 'tests/export/test_export.py:' in found.reasons[0]
+    with pytest.raises(RuntimeError, match='size'):
+        breaks_of(lambda: ones.view(2))
 
 
 def test_recorded_noise_is_what_the_model_drew():

@@ -10,6 +10,8 @@ from torch import Tensor
 from isda_suite.layers.class_suppression import survivors
 from isda_suite.layers.errors import ModelConfigError
 from isda_suite.layers.export_form import EXPORT_FORMS, InstanceForm
+from isda_suite.layers.module_twins import with_attributes
+from isda_suite.layers.open_points import OpenPointGenerator
 from isda_suite.methods.iuq.postprocess import AdelaiDetCondInstBboxHead
 
 
@@ -69,6 +71,9 @@ class CondInstExport(InstanceForm):
                 f"test_cfg: nms=dict(type='nms', iou_threshold=…) and nms_pre > 0 can be exported, "
                 f'got nms={dict(self.options["nms"])} and nms_pre={self.options["nms_pre"]}'
             )
+        self.points = OpenPointGenerator(model.bbox_head.prior_generator)
+        own = OpenPointGenerator(model.mask_head.prior_generator)
+        self.mask_head = with_attributes(model.mask_head, prior_generator=own)
         self.joint_scores = isinstance(model.bbox_head, AdelaiDetCondInstBboxHead)
 
     def outputs_of(self, images: Tensor, sizes: Tensor) -> Iterable[tuple[Any, ...]]:
@@ -80,10 +85,10 @@ class CondInstExport(InstanceForm):
         model = self.model
         feats = model.extract_feat(self.image_input(images, sizes))
         maps = list(zip(*model.bbox_head(feats), strict=True))
-        priors = model.bbox_head.prior_generator.grid_priors(
+        priors = self.points.grid_priors(
             [level[0].shape[-2:] for level in maps], device=images.device, with_stride=True
         )
-        mask_feature = model.mask_head.mask_feature_head(feats)
+        mask_feature = self.mask_head.mask_feature_head(feats)
         for i, size_hw in enumerate(sizes):
             levels = [
                 (*(one[i] for one in level), prior[:, :3])
@@ -103,7 +108,7 @@ class CondInstExport(InstanceForm):
         scores, order = torch.where(alive, found.scores, -1).topk(count)
         priors = found.priors[order]
         chosen = dict(param_preds=found.params[order], points=priors[:, :2], strides=priors[:, 2])
-        masks = self.model.mask_head.forward_single(mask_feature, chosen)[0].sigmoid()
+        masks = self.mask_head.forward_single(mask_feature, chosen)[0].sigmoid()
         return scores.clamp(min=0), found.labels[order], found.boxes[order], masks
 
     def _candidates(self, level: tuple[Tensor, ...], size_hw: Tensor) -> Candidates:
@@ -139,7 +144,7 @@ class CondInstExport(InstanceForm):
         return {
             'mask_thr': self.options['mask_thr'],
             'score_thr': 1e-9,
-            'mask_stride': self.model.mask_head.mask_out_stride,
+            'mask_stride': self.mask_head.mask_out_stride,
             'enlarge': 'aligned',
         }
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from isda_suite.layers.errors import ModelConfigError
 from isda_suite.layers.export_form import EXPORT_FORMS, InstanceForm
-from isda_suite.layers.module_twins import with_children
+from isda_suite.layers.module_twins import with_attributes, with_children
+from isda_suite.layers.open_points import OpenPointGenerator
 from isda_suite.ops import MultiScaleDeformableAttention
 
 
@@ -86,7 +87,10 @@ class OpenPixelDecoder(nn.Module):
             for layer in decoder.encoder.layers
         ]
         encoder = with_children(decoder.encoder, layers=nn.ModuleList(layers))
-        self.decoder = with_children(decoder, encoder=encoder)
+        points = OpenPointGenerator(decoder.point_generator)
+        self.decoder = with_children(
+            with_attributes(decoder, point_generator=points), encoder=encoder
+        )
 
     def forward(self, feats: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Compute what the decoder computes.
