@@ -96,6 +96,12 @@ def test_no_number_is_no_equal_number():
     assert not compare(dict(logits=np.zeros((1, 2), np.float32)), nan)[0].equal
 
 
+def test_small_pictures_are_padded_to_the_least_sides_of_a_file():
+    file = dict(inputs={'images': 0, 'sizes': 0}, pad_divisor=1, side_multiple=32, least_side=96)
+    assert preparing.padded_size((40, 130), file) == (96, 160)
+    assert preparing.padded_size((40, 130), {**file, 'inputs': {'images': 0}}) == (40, 130)
+
+
 @pytest.mark.parametrize('size', [(300, 533), (37, 20), (20, 37), (500, 500), (1, 9)])
 @pytest.mark.parametrize('limit', [None, 60])
 def test_frames_get_the_size_that_the_pipeline_gives_them(size, limit):

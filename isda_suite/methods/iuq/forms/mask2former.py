@@ -156,13 +156,14 @@ def open_attention(attention: Any) -> MultiScaleDeformableAttention:
     """
     if isinstance(attention, MultiScaleDeformableAttention):
         return attention
-    twin = MultiScaleDeformableAttention(
-        attention.embed_dims,
-        attention.num_heads,
-        attention.num_levels,
-        attention.num_points,
-        batch_first=attention.batch_first,
-        value_proj_ratio=attention.value_proj.out_features / attention.embed_dims,
-    )
+    with torch.device('meta'):  # neither memory nor random numbers for weights of its own
+        twin = MultiScaleDeformableAttention(
+            attention.embed_dims,
+            attention.num_heads,
+            attention.num_levels,
+            attention.num_points,
+            batch_first=attention.batch_first,
+            value_proj_ratio=attention.value_proj.out_features / attention.embed_dims,
+        )
     twin._modules = dict(attention._modules)
     return twin.train(attention.training)
