@@ -223,10 +223,10 @@ def test_inductor_computes_what_pytorch_computes(name):
     assert all(one.equal for one in compiled_differences(model_of(name), SIZE))
 
 
-def test_the_compiler_takes_isdas_own_prediction_as_one_graph():
-    model = model_of('isda')
-    step = prepare_step(model, SpeedSettings(protocol='model', height=64, width=96))
-    found = breaks_of(step.run)
+@pytest.mark.parametrize('name', ['isda', 'isdnet'])
+def test_the_compiler_takes_a_models_own_prediction_as_one_graph(name):
+    settings = SpeedSettings(protocol='model', height=72, width=128)  # rows in blocks for ISDNet
+    found = breaks_of(prepare_step(model_of(name), settings).run)
     assert (found.graphs, found.reasons) == (1, [])
     assert found.operations > 100
 
