@@ -1,6 +1,6 @@
 """From the outputs of an exported model to masks of the picture, in numpy."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,12 +41,12 @@ def detections_of(
         original_hw: Of the picture.
     """
     keep = outputs['scores'] >= description.get('score_thr', 0.0)
-    scores, labels, masks = (outputs[name][keep] for name in ('scores', 'labels', 'masks'))
-    if description['results'] == 'image_masks':
-        found = _from_maps(masks, description, size_hw, original_hw)
-        return Detections(found, _boxes_around(found), labels, scores)
+    rows = {name: value[keep] for name, value in outputs.items()}
     factor = np.array([original_hw[1] / size_hw[1], original_hw[0] / size_hw[0]] * 2, np.float32)
-    boxes = outputs['boxes'][keep] * factor
+    if description['results'] == 'image_masks':
+        return _across_image(rows, description, size_hw, original_hw, factor)
+    scores, labels, masks = (rows[name] for name in ('scores', 'labels', 'masks'))
+    boxes = rows['boxes'] * factor
     clipped = np.clip(boxes, 0, np.array(original_hw[::-1] * 2, np.float32))
     if description['clip_boxes'] == 'before':
         inside = (clipped[:, 2:] > clipped[:, :2]).all(1)
@@ -72,16 +72,67 @@ def class_map_of(outputs: Mapping[str, Array], size_hw: Size, original_hw: Size)
     return logits.argmax(0).astype(outputs['class_map'].dtype)
 
 
-def _from_maps(
-    masks: Array, description: Mapping[str, Any], size_hw: Size, original_hw: Size
-) -> Array:
-    """Enlarge probabilities (N, h, w), cut the padding, resize, and threshold."""
-    found = np.zeros((len(masks), *original_hw), bool)
+def _across_image(
+    rows: Mapping[str, Array],
+    description: Mapping[str, Any],
+    size_hw: Size,
+    original_hw: Size,
+    factor: Array,
+) -> Detections:
+    """Decode detections whose masks (N, h, w) lie across the image.
+
+    Probabilities reach a threshold. Logits are above 0, and the mean probability inside is a factor
+    of the score, so that the order is known only now.
+    """
+    scores, labels = rows['scores'], rows['labels']
+    name = 'mask_logits' if 'mask_logits' in rows else 'masks'
+    maps = _full_maps(rows[name], description, size_hw, original_hw)
+    found: Array = np.zeros((len(labels), *original_hw), bool)
+    if name == 'masks':
+        for row, probs in zip(found, maps, strict=True):
+            row[:] = probs > description['mask_thr']
+        boxes = rows['boxes'] * factor if 'boxes' in rows else _boxes_around(found)
+        return Detections(found, boxes, labels, scores)
+    quality = np.zeros(len(labels), np.float32)
+    for i, logits in enumerate(maps):
+        found[i] = logits > 0
+        inside = logits[found[i]]
+        quality[i] = (1 / (1 + np.exp(-inside))).sum() / (len(inside) + 1e-6)
+    scores = scores * quality
+    order = np.argsort(-scores, kind='stable')
+    found = found[order]
+    return Detections(found, _boxes_around(found), labels[order], scores[order])
+
+
+def _full_maps(
+    maps: Array, description: Mapping[str, Any], size_hw: Size, original_hw: Size
+) -> Iterator[Array]:
+    """Enlarge maps (N, h, w) one by one, cut the padding, and resize to the picture."""
     stride = description['mask_stride']
-    for row, mask in zip(found, masks, strict=True):
-        full = _resize(mask, (mask.shape[0] * stride, mask.shape[1] * stride))
-        row[:] = _resize(full[: size_hw[0], : size_hw[1]], original_hw) > description['mask_thr']
-    return found
+    enlarge = _enlarge_aligned if description.get('enlarge') == 'aligned' else _enlarge
+    for one in maps:
+        yield _resize(enlarge(one, stride)[: size_hw[0], : size_hw[1]], original_hw)
+
+
+def _enlarge(values: Array, stride: int) -> Array:
+    return _resize(values, (values.shape[0] * stride, values.shape[1] * stride))
+
+
+def _enlarge_aligned(values: Array, stride: int) -> Array:
+    """Enlarge (h, w) as mmdet's ``aligned_bilinear``: cell i is at the pixel (i + 1/2) stride."""
+    height, width = values.shape
+    # OpenCV knows places to a 32nd of a cell, which is exact for the strides there are.
+    shift = -(stride // 2) / stride
+    places = np.array([[1 / stride, 0, shift], [0, 1 / stride, shift]], np.float64)
+    return np.asarray(
+        cv2.warpAffine(
+            np.ascontiguousarray(values, np.float32),
+            places,
+            (width * stride, height * stride),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+    )
 
 
 def _resize(values: Array, size_hw: Size) -> Array:

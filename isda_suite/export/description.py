@@ -57,6 +57,7 @@ def describe(
         **form.image_input.describe(),
         'pad_divisor': form.image_input.divisor,
         'side_multiple': form.stride,
+        'least_side': form.least_side,
         'resize': _resize(config),
         **form.describe(),
     }

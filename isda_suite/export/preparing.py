@@ -50,11 +50,12 @@ def short_side_size(size_hw: Size, short: int, limit: int | None) -> Size:
 
 
 def padded_size(size_hw: Size, description: Mapping[str, Any]) -> Size:
-    """Round up to what the network takes, where it knows padding from image."""
+    """Round up to what a file of free sides takes, where it knows padding from image."""
     if 'sizes' not in description['inputs']:
         return size_hw
     step = max(description['pad_divisor'], description['side_multiple'])
-    height, width = (-(-side // step) * step for side in size_hw)
+    least = description.get('least_side', 0)
+    height, width = (-(-max(side, least) // step) * step for side in size_hw)
     return height, width
 
 

@@ -122,7 +122,7 @@ class EnlargedRows:
         if full_width < _NARROW:
             return _resize(self.source.rows(0, height), full_height, full_width)
         top = self.source.rows(0, min(height, 2))
-        self._taps = _ask_for_taps(height, full_height, top)
+        self._taps = _ask_for_taps(height, full_height, top.dtype, top.device)
         count = sum(upper == 0 for upper, _ in self._taps)
         if count == 0:
             return top.new_empty((*top.shape[:2], 0, full_width))
@@ -195,15 +195,18 @@ def _resize(part: Tensor, height: int, width: int, row_scale: float | None = Non
     return found
 
 
-def _ask_for_taps(height: int, full_height: int, like: Tensor) -> list[tuple[int, float]]:
+@torch.compiler.assume_constant_result
+def _ask_for_taps(
+    height: int, full_height: int, dtype: torch.dtype, device: torch.device
+) -> list[tuple[int, float]]:
     """Return what the kernel mixes each row of the result from: upper row, weight of the next.
 
     A map whose rows hold 1 where their number is 0, 1 or 2 modulo 3 shows, enlarged, weights and
     place modulo 3 without rounding. Three rows more than there are keep the lower edge away.
     """
     more = height + 3 + (height + 3 == full_height)
-    places = torch.arange(more, device=like.device) % 3
-    pattern = torch.stack([places == rest for rest in range(3)]).to(like)[None, :, :, None]
+    places = torch.arange(more, device=device) % 3
+    pattern = torch.stack([places == rest for rest in range(3)]).to(dtype)[None, :, :, None]
     width = max(1, _NARROW + 1 - full_height)
     scale = height / full_height
     shares = _resize(pattern, full_height, width, scale)[0, :, :, 0].double().cpu()

@@ -6,6 +6,7 @@ so that ``torch.export`` and ONNX can write it down and ``torch.compile`` takes 
 Forms stand in the rooms of their methods and register in :data:`EXPORT_FORMS`.
 """
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import torch
@@ -122,6 +123,36 @@ class ExportForm(nn.Module):
     def describe(self) -> dict[str, Any]:
         """Return what a reader of the outputs must know beside their names."""
         return {}
+
+
+class InstanceForm(ExportForm):
+    """The form of a detector of instances, whose images are decoded one by one.
+
+    A sub-class writes :meth:`outputs_of` and :meth:`decode`. Every image has the same number N of
+    detections, best first unless the class says otherwise.
+    """
+
+    def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
+        """Detect.
+
+        Args:
+            images: (B, 3, H, W) uint8 RGB; H and W are multiples of ``stride`` if they are free.
+            sizes: (B, 2) int64, height and width of every image without padding.
+
+        Returns:
+            ``scores`` (B, N), ``labels`` (B, N) int64, and what else the class names: ``boxes``
+            (B, N, 4) as xyxy in pixels of the input, ``masks`` or ``mask_logits`` (B, N, h, w).
+        """
+        found = [self.decode(*one) for one in self.outputs_of(images, sizes)]
+        return tuple(torch.stack(values) for values in zip(*found, strict=True))
+
+    def outputs_of(self, images: Tensor, sizes: Tensor) -> Iterable[tuple[Any, ...]]:
+        """Run the network; return for every image the arguments of :meth:`decode`."""
+        raise NotImplementedError
+
+    def decode(self, *one: Any) -> tuple[Tensor, ...]:
+        """Choose the detections of an image, (N, ...) each, in the order of ``outputs``."""
+        raise NotImplementedError
 
 
 def random_pixels(shape: tuple[int, ...], seed: int) -> Tensor:

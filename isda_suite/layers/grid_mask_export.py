@@ -1,6 +1,6 @@
 """SOLOv2 and its relatives for export: cells of grids with kernels, and matrix NMS."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,15 +10,16 @@ from torch import Tensor
 
 from .dynamic_masks import decode_mask_logits
 from .errors import ModelConfigError
-from .export_form import EXPORT_FORMS, ExportForm
+from .export_form import EXPORT_FORMS, InstanceForm
 from .mask_feature import coordinate_maps, mask_feature_map, resize_outer_levels
+from .open_pyramid import OpenPyramid
 
 KERNELS = ('gaussian', 'linear')
 
 
 @EXPORT_FORMS.register_module()
-class GridMaskExport(ExportForm):
-    """Images to scores, labels and mask probabilities, by mmdet's rules for SOLOv2.
+class GridMaskExport(InstanceForm):
+    """Images to scores, labels and mask probabilities at a quarter, by mmdet's rules for SOLOv2.
 
     Shapes are fixed, so matrix NMS looks at the ``nms_pre`` pairs of cell and class with the best
     class scores; the model itself takes the best ``nms_pre`` by class score times mask quality.
@@ -36,6 +37,8 @@ class GridMaskExport(ExportForm):
     detectors: ClassVar[tuple[str, ...]] = ('SOLOv2',)
     results: ClassVar[str] = 'image_masks'
     outputs: ClassVar[tuple[str, ...]] = ('scores', 'labels', 'masks')
+    # The coarsest level, of stride 64, keeps more than one cell.
+    least_side: ClassVar[int] = 96
 
     def __init__(self, model: Any, batch_size: int = 1) -> None:
         super().__init__(model, batch_size)
@@ -55,6 +58,7 @@ class GridMaskExport(ExportForm):
                 f'test_cfg.kernel: {" or ".join(KERNELS)} can be exported, got '
                 f'{self.options["kernel"]!r}'
             )
+        self.neck = OpenPyramid(model.neck)
         self.mask_stride = int(head.mask_feature_head.mask_stride)
         self.least_areas = tuple(
             float(stride)
@@ -62,32 +66,21 @@ class GridMaskExport(ExportForm):
             for _ in range(grid * grid)
         )
 
-    def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
-        """Detect.
-
-        Args:
-            images: (B, 3, H, W) uint8 RGB; H and W are multiples of 32.
-            sizes: (B, 2) int64, height and width of every image without padding.
-
-        Returns:
-            ``scores`` (B, N) in descending order, ``labels`` (B, N) int64 and ``masks``
-            (B, N, H/4, W/4), probabilities.
-        """
-        feats = self.model.extract_feat(self.image_input(images, sizes))
+    def outputs_of(self, images: Tensor, sizes: Tensor) -> Iterable[tuple[Tensor, ...]]:
+        """Give scores (classes, cells), kernels (cells, C) and the mask feature (C, h, w)."""
+        feats = self.neck(self.model.backbone(self.image_input(images, sizes)))
         head = self.model.mask_head
         # A head that has methods of its own, as SOTR's, is asked; mmdet's has open sizes here.
         outputs = solov2_outputs(head, feats) if _is_mmdets(head) else head(feats)
         kernels, logits, mask_feature = outputs
         scores = torch.cat([_peaks(level.float().sigmoid()).flatten(2) for level in logits], 2)
         queries = torch.cat([level.flatten(2) for level in kernels], 2).mT
-        found = [self._detect(*one) for one in zip(scores, queries, mask_feature, strict=True)]
-        scores, labels, masks = (torch.stack(values) for values in zip(*found, strict=True))
-        return scores, labels, masks
+        return zip(scores, queries, mask_feature, strict=True)
 
-    def _detect(
+    def decode(
         self, cell_scores: Tensor, queries: Tensor, mask_feature: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Detect in one image: (classes, cells), (cells, C) and (C, h, w)."""
+        """Choose the best cells, after matrix NMS; masks are probabilities."""
         options = self.options
         cells = cell_scores.shape[1]
         scores, places = cell_scores.flatten().topk(min(options['nms_pre'], cell_scores.numel()))

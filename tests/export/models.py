@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from isda_suite.apis.model import load_model
-from isda_suite.engine.config_file import read_config
+from isda_suite.engine.config_file import apply_options, read_config
+from tests.methods.iuq.build import model_of
 
 
 @dataclass
@@ -16,17 +17,18 @@ class Row:
 
     Attributes:
         config: A small configuration of it.
+        family: A small detector of ``tests/methods/iuq/build.py`` that takes the place of the
+            configuration's.
         options: What makes it smaller still, by dotted name.
         classifiers: Names of the layers that predict classes; they get random weights that find
             something.
-        free: Whether height and width can stay free.
         quick: Whether its export is quick enough for the default run.
     """
 
     config: str
     options: dict[str, Any] = field(default_factory=dict)
     classifiers: tuple[str, ...] = ()
-    free: bool = True
+    family: str | None = None
     quick: bool = True
 
 
@@ -85,18 +87,44 @@ METHODS = {
         ('bbox_head.cls_branches.0', 'bbox_head.vector_branch.4'),
         quick=False,
     ),
+    'condinst': Row(
+        'iuq_solov2-r18_sample',
+        {'detector.test_cfg.nms_pre': 60, 'detector.test_cfg.max_per_img': 9},
+        ('bbox_head.conv_cls', 'mask_head.mask_feature_head.conv_pred'),
+        family='condinst',
+        quick=False,
+    ),
+    'mask2former': Row(
+        'iuq_solov2-r18_sample',
+        classifiers=('panoptic_head.cls_embed',),
+        family='mask2former',
+        quick=False,
+    ),
+    'queryinst': Row(
+        'iuq_solov2-r18_sample',
+        classifiers=(
+            'roi_head.mask_head.1.conv_logits',
+            'roi_head.bbox_head.0.fc_reg',
+            'roi_head.bbox_head.1.fc_cls',
+        ),
+        family='queryinst',
+        quick=False,
+    ),
 }
 QUICK = [name for name, row in METHODS.items() if row.quick]
 
 
-def build(name: str) -> torch.nn.Module:
-    """Build the model of a row with random weights of a fixed seed."""
+def build(name: str, more: dict[str, Any] | None = None) -> torch.nn.Module:
+    """Build the model of a row with random weights of a fixed seed, maybe with more options."""
     row = METHODS[name]
     options = {}
-    for key, value in row.options.items():
+    for key, value in {**row.options, **(more or {})}.items():
         new = '+' if key.startswith('+') else ''
         options[f'{new}model.{key.removeprefix(new)}'] = value
-    cfg = read_config(row.config, options)
+    cfg = read_config(row.config)
+    if row.family:
+        cfg.model.detector = model_of(row.family)
+    apply_options(cfg, options)
     torch.manual_seed(1)
     model = load_model(cfg, device='cpu')
     generator = torch.Generator().manual_seed(2)

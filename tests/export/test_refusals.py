@@ -43,6 +43,22 @@ def test_wrong_options_are_said_before_the_model_is_traced(options, said, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    'name, options, said',
+    [
+        (
+            'condinst',
+            {'detector.test_cfg.nms': {'type': 'soft_nms', 'iou_threshold': 0.6}},
+            'soft_nms',
+        ),
+        ('mask2former', {'detector.test_cfg.instance_on': False}, 'instance_on: expected True'),
+    ],
+)
+def test_options_without_an_exported_form_are_named(name, options, said):
+    with pytest.raises(ModelConfigError, match=said):
+        find_export_form(build(name, options))
+
+
 _built = []
 
 
@@ -79,6 +95,12 @@ def test_detections_may_stand_in_another_order_but_not_differ():
 def test_no_number_is_no_equal_number():
     nan = dict(logits=np.full((1, 2), np.nan, np.float32))
     assert not compare(dict(logits=np.zeros((1, 2), np.float32)), nan)[0].equal
+
+
+def test_small_pictures_are_padded_to_the_least_sides_of_a_file():
+    file = dict(inputs={'images': 0, 'sizes': 0}, pad_divisor=1, side_multiple=32, least_side=96)
+    assert preparing.padded_size((40, 130), file) == (96, 160)
+    assert preparing.padded_size((40, 130), {**file, 'inputs': {'images': 0}}) == (40, 130)
 
 
 @pytest.mark.parametrize('size', [(300, 533), (37, 20), (20, 37), (500, 500), (1, 9)])

@@ -176,16 +176,21 @@ def reference_points(shapes: list[tuple[int, int]], valid_ratios: Tensor) -> Ten
     Returns:
         (B, tokens of all levels, L, 2) as (x, y), 0..1 across a level with its padding.
     """
-    centres: dict[tuple[int, int], Tensor] = {}
     points = []
-    for level, (h, w) in enumerate(shapes):
-        if (h, w) not in centres:
-            y = (torch.arange(h, device=valid_ratios.device) + 0.5) / h
-            x = (torch.arange(w, device=valid_ratios.device) + 0.5) / w
-            grid = torch.meshgrid(y, x, indexing='ij')
-            centres[h, w] = torch.stack((grid[1], grid[0]), -1).flatten(0, 1)
-        points.append(centres[h, w] / valid_ratios[:, level, None])
+    last = None
+    for level, size_hw in enumerate(shapes):
+        # By identity: to compare sizes that a compiler leaves open would fix them.
+        if size_hw is not last:
+            centres, last = _cell_centres(size_hw, valid_ratios.device), size_hw
+        points.append(centres / valid_ratios[:, level, None])
     return torch.cat(points, 1)[:, :, None] * valid_ratios[:, None]
+
+
+def _cell_centres(size_hw: tuple[int, int], device: torch.device) -> Tensor:
+    """Compute the centres (h * w, 2) of the cells of a map as (x, y), 0..1, row by row."""
+    y, x = ((torch.arange(side, device=device) + 0.5) / side for side in size_hw)
+    rows, columns = torch.meshgrid(y, x, indexing='ij')
+    return torch.stack((columns, rows), -1).flatten(0, 1)
 
 
 class DenseClipEncoder(BaseModule):

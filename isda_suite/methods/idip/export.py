@@ -6,6 +6,7 @@ import torch
 from mmdet.structures.bbox import bbox_xyxy_to_cxcywh
 from torch import Tensor
 
+from isda_suite.layers.class_suppression import survivors
 from isda_suite.layers.errors import ModelConfigError
 from isda_suite.layers.export_form import EXPORT_FORMS, ExportForm
 
@@ -138,12 +139,7 @@ class IDIPExport(ExportForm):
         if options.clip_before_mask:
             found = found.clamp(min=0).minimum(sides)
             valid = valid & (found[:, 2:] > found[:, :2]).all(1)
-        # Classes side by side, so that their boxes do not meet; as mmcv's batched_nms.
-        shift = labels * (torch.where(valid[:, None], found, -torch.inf).amax((0, 1)) + 1)
-        shift = torch.where(valid, shift, 0)[:, None]
-        ranked = torch.where(valid, scores, -1)
-        kept = torch.ops.torchvision.nms(found + shift, ranked, options.nms_iou_thr)
-        alive = (torch.arange(n, device=kept.device)[:, None] == kept).any(1) & valid
+        alive = survivors(found, scores, labels, valid, options.nms_iou_thr)
         count = n if options.max_per_img < 0 else min(options.max_per_img, n)
         best, order = torch.where(alive, scores, -1).topk(count)
         return Chosen(best.clamp(min=0), labels[order], found[order], inds[order])

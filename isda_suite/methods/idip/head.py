@@ -11,6 +11,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from isda_suite.layers.option_checks import require_at_least
+from isda_suite.layers.region_features import extract_rois
 from isda_suite.registry import MODELS
 
 from .dynamic_head import BoxHead, DynamicHead, TimeEncoder, decode_boxes
@@ -222,43 +223,6 @@ def extract(extractor: nn.Module, feats: Maps, boxes: Sequence[Tensor]) -> Tenso
         (sum of P, C, R, R) float32.
     """
     return extract_rois(extractor, feats, bbox2roi([one.detach().float() for one in boxes]))
-
-
-def extract_rois(extractor: nn.Module, feats: Maps, rois: Tensor) -> Tensor:
-    """Take the region features of (P, 5) boxes with the image's number in front.
-
-    In float32 also under automatic mixed precision: half precision has no place for the coordinates
-    of a large image. Boxes that are not finite give the features of an empty box, so that it is the
-    loss, not an operator, that stops a training that has diverged.
-    """
-    rois = rois.nan_to_num(0, 0, 0)
-    with torch.autocast(device_type=rois.device.type, enabled=False):
-        if torch.compiler.is_compiling():
-            return _from_every_level(extractor, feats, rois)
-        regions: Tensor = extractor(feats, rois)
-    return regions
-
-
-def _from_every_level(extractor: Any, feats: Maps, rois: Tensor) -> Tensor:
-    """Take all regions from every level and choose: no length depends on where boxes lie.
-
-    The same numbers as mmdet's extractor, for graphs; it costs the regions of the other levels.
-    """
-    levels = extractor.map_roi_levels(rois, len(feats))[:, None, None, None]
-    regions: Tensor | None = None
-    for number, (layer, feat) in enumerate(zip(extractor.roi_layers, feats, strict=True)):
-        found = torch.ops.torchvision.roi_align(
-            feat,
-            rois,
-            layer.spatial_scale,
-            *layer.output_size,
-            layer.sampling_ratio,
-            layer.aligned,
-        )
-        regions = found if regions is None else torch.where(levels == number, found, regions)
-    if regions is None:
-        raise RuntimeError('a pyramid without levels')
-    return regions
 
 
 def side_of(extractor: nn.Module) -> int:

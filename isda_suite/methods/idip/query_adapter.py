@@ -15,8 +15,9 @@ from isda_suite.layers.query_adapter import (
     Taps,
     recording,
 )
+from isda_suite.layers.region_features import extract_rois
 
-from .head import extract_rois, side_of
+from .head import side_of
 from .loss import mask_targets
 
 

@@ -32,7 +32,8 @@ class ImageNoise:
         if address:
             words = [part % _WORD for part in address]
             seed = np.random.SeedSequence(words).generate_state(1, np.uint64)
-            self._generator = torch.Generator().manual_seed(int(seed[0] >> 1))
+            # An int before the shift: compilers know no shift of unsigned tensors.
+            self._generator = torch.Generator().manual_seed(int(seed[0]) >> 1)
 
     def normal(self, count: int) -> Tensor:
         """Draw boxes (count, 4) of the standard normal distribution, float32; count may be 0."""

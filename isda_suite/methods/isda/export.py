@@ -1,12 +1,12 @@
 """ISDA for export: the best queries of every image with their masks at a quarter of the size."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from isda_suite.layers.dynamic_masks import decode_mask_logits
-from isda_suite.layers.export_form import EXPORT_FORMS, ExportForm
+from isda_suite.layers.export_form import EXPORT_FORMS, InstanceForm
 from isda_suite.layers.padding import BatchSizes
 from isda_suite.layers.query_selection import select_queries
 
@@ -14,11 +14,10 @@ from .postprocess import mask_quality
 
 
 @EXPORT_FORMS.register_module()
-class ISDAExport(ExportForm):
-    """Images to scores, labels and mask probabilities.
+class ISDAExport(InstanceForm):
+    """Images to scores, labels and mask probabilities at a quarter of the size.
 
-    Detections below ``test_cfg.score_thr`` are not dropped, which is left to the reader, so every
-    image has the same number N of them.
+    Detections below ``test_cfg.score_thr`` are not dropped, which is left to the reader.
 
     Args:
         model: An ISDA.
@@ -38,33 +37,20 @@ class ISDAExport(ExportForm):
         }
         self.options.update(model.bbox_head.test_cfg)
 
-    def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
-        """Detect.
-
-        Args:
-            images: (B, 3, H, W) uint8 RGB; H and W are multiples of 32.
-            sizes: (B, 2) int64, height and width of every image without padding.
-
-        Returns:
-            ``scores`` (B, N) in descending order, ``labels`` (B, N) int64 and ``masks``
-            (B, N, H/4, W/4), probabilities.
-        """
+    def outputs_of(self, images: Tensor, sizes: Tensor) -> Iterable[tuple[Tensor, ...]]:
+        """Give class logits (Q, classes), kernels (Q, C) and the mask feature (C, H/4, W/4)."""
         model = self.model
         feats = model.extract_feat(self.image_input(images, sizes))
         batch = BatchSizes((images.shape[2], images.shape[3]), sizes)
         cls_logits, kernels, mask_feature = model.bbox_head(
             **model.forward_transformer(feats, batch)
         )
-        found = [
-            self._best(*image)
-            for image in zip(cls_logits[-1], kernels[-1], mask_feature, strict=True)
-        ]
-        scores, labels, masks = (torch.stack(values) for values in zip(*found, strict=True))
-        return scores, labels, masks
+        return zip(cls_logits[-1], kernels[-1], mask_feature, strict=True)
 
-    def _best(
+    def decode(
         self, cls_logits: Tensor, kernels: Tensor, mask_feature: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """Choose the best queries; masks are probabilities."""
         options = self.options
         scores, labels, queries = select_queries(cls_logits.float(), options['max_per_img'])
         masks = decode_mask_logits(kernels[queries], mask_feature).sigmoid()

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from mmdet.models.layers import inverse_sigmoid
 from mmdet.structures import SampleList
-from mmdet.structures.mask import PolygonMasks, mask2bbox
+from mmdet.structures.mask import PolygonMasks
 from mmdet.utils import reduce_mean
 from mmengine.model import BaseModule, bias_init_with_prob
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from isda_suite.layers.errors import ModelConfigError
+from isda_suite.layers.mask_boxes import boxes_around
 from isda_suite.layers.option_checks import require_one_of
 from isda_suite.registry import MODELS, TASK_UTILS
 
@@ -312,8 +313,10 @@ class ISDAHead(BaseModule):
             )
             # Compat: the published code leaves the order of the class scores; sorted here, which
             # COCO AP does not see and users expect.
-            found = found[found.scores.argsort(descending=True, stable=True)]
-            found.bboxes = mask2bbox(found.masks).to(found.scores.dtype)
+            order = found.scores.argsort(descending=True, stable=True)
+            # Value by value: to index the whole copies its metainfo, which breaks compiled graphs.
+            found = InstanceData(**{name: value[order] for name, value in found.items()})
+            found.bboxes = boxes_around(found.masks).to(found.scores.dtype)
             results.append(found)
         return results
 

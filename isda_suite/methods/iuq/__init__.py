@@ -1,6 +1,6 @@
 """IUQ: training query-based segmenters with instance-unique queries (arXiv:2210.00911)."""
 
-from . import adapters
+from . import adapters, forms
 from .detector import IUQDetector
 from .equivariance import Equivariance
 from .geometry import AlignedCrop, FlipX, FlipY, OneOf, Rot90
@@ -29,4 +29,5 @@ __all__ = [
     'SOLOv2Equivariance',
     'UniquenessLoss',
     'adapters',
+    'forms',
 ]

@@ -1,12 +1,12 @@
 """SOLQ for export: the best queries of every image with their boxes and the masks in them."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
-import torch
 from mmdet.structures.bbox import bbox_cxcywh_to_xyxy
 from torch import Tensor
 
-from isda_suite.layers.export_form import EXPORT_FORMS, ExportForm
+from isda_suite.layers.export_form import EXPORT_FORMS, InstanceForm
 from isda_suite.layers.padding import BatchSizes
 from isda_suite.layers.query_selection import select_queries
 
@@ -14,8 +14,8 @@ from .mask_code import binarise
 
 
 @EXPORT_FORMS.register_module()
-class SOLQExport(ExportForm):
-    """Images to scores, labels, boxes and masks inside the boxes.
+class SOLQExport(InstanceForm):
+    """Images to scores, labels, boxes, and masks of 0 and 1 (uint8) inside the boxes.
 
     Args:
         model: A SOLQ.
@@ -36,30 +36,21 @@ class SOLQExport(ExportForm):
         }
         self.options.update(model.bbox_head.test_cfg)
 
-    def forward(self, images: Tensor, sizes: Tensor) -> tuple[Tensor, ...]:
-        """Detect.
-
-        Args:
-            images: (B, 3, H, W) uint8 RGB.
-            sizes: (B, 2) int64, height and width of every image without padding.
-
-        Returns:
-            ``scores`` (B, N) in descending order, ``labels`` (B, N) int64, ``boxes`` (B, N, 4)
-            xyxy in pixels of the input, not clipped, and ``masks`` (B, N, side, side) uint8 of 0
-            and 1, each across its box.
-        """
-        head = self.model.bbox_head
+    def outputs_of(self, images: Tensor, sizes: Tensor) -> Iterable[tuple[Tensor, ...]]:
+        """Give class logits, relative boxes, mask codes, (Q, ·) each, and the size of the image."""
         feats = self.model.extract_feat(self.image_input(images, sizes))
         batch = BatchSizes((images.shape[2], images.shape[3]), sizes)
-        logits, boxes, codes = (x[-1] for x in head(**self.model.forward_transformer(feats, batch)))
-        sides = sizes.flip(1).repeat(1, 2).to(boxes.dtype)
-        found = []
-        for i in range(len(logits)):
-            scores, labels, queries = select_queries(logits[i].float(), self.options['max_per_img'])
-            pixels = bbox_cxcywh_to_xyxy(boxes[i][queries]) * sides[i]
-            masks = binarise(head.mask_coder.decode(codes[i][queries])).byte()
-            found.append((scores, labels, pixels, masks))
-        return tuple(torch.stack(values) for values in zip(*found, strict=True))
+        found = self.model.bbox_head(**self.model.forward_transformer(feats, batch))
+        return zip(*(values[-1] for values in found), sizes, strict=True)
+
+    def decode(
+        self, logits: Tensor, boxes: Tensor, codes: Tensor, size_hw: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Choose the best queries; boxes are not clipped, each mask lies across its box."""
+        scores, labels, queries = select_queries(logits.float(), self.options['max_per_img'])
+        sides = size_hw.flip(0).repeat(2).to(boxes.dtype)
+        masks = binarise(self.model.bbox_head.mask_coder.decode(codes[queries])).byte()
+        return scores, labels, bbox_cxcywh_to_xyxy(boxes[queries]) * sides, masks
 
     def describe(self) -> dict[str, Any]:
         """Return the thresholds; masks are pasted into whole boxes, which are clipped after."""

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmdet.models.layers import mask_matrix_nms
-from mmdet.structures.mask import mask2bbox
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 from isda_suite.layers.dynamic_masks import decode_mask_logits
+from isda_suite.layers.mask_boxes import boxes_around
 from isda_suite.layers.mask_pasting import paste_masks
 from isda_suite.layers.option_checks import require_one_of
 
@@ -132,5 +132,5 @@ def detect(
         )
     found = InstanceData(scores=scores, labels=labels[keep], query_inds=cells[keep])
     found.masks = paste_masks(probs[keep], img_shape, out_shape, mask_thr)
-    found.bboxes = mask2bbox(found.masks).to(scores.dtype)
+    found.bboxes = boxes_around(found.masks).to(scores.dtype)
     return found
