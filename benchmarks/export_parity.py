@@ -192,7 +192,7 @@ def compiled(model: Any, size: tuple[int, int], backend: str) -> dict[str, Any]:
 
 def predicted(model: Any, size: tuple[int, int]) -> dict[str, Any]:
     """Find out where torch.compile breaks the model's own prediction."""
-    from isda_suite.apis.speed_protocols import SpeedSettings, prepare_step
+    from isda_suite.apis.performance.speed_protocols import SpeedSettings, prepare_step
     from isda_suite.export.compiling import breaks_of
 
     settings = SpeedSettings(protocol='model', height=size[0], width=size[1])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from mmdet.structures import DetDataSample
 
-from isda_suite.apis.speed_protocols import SpeedSettings, prepare_step
+from isda_suite.apis.performance.speed_protocols import SpeedSettings, prepare_step
 from isda_suite.export.compiling import breaks_of, compiled_differences, graph_breaks
 from isda_suite.export.decoding import class_map_of, detections_of
 from isda_suite.export.exporting import export_model
