@@ -92,7 +92,9 @@ def write_case(case: Case, data: Path, path: Path) -> None:
                 preprocessor['size'] = case.size_hw
         cfg[f'{kind}_dataloader'] = loader
     cfg.val_evaluator = cfg.test_evaluator = sample.test_evaluator
-    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=STEPS, val_interval=STEPS + 1)
+    # Workers of the validation, once started, keep what the training then changes.
+    interval = STEPS - 1 if case.workers else STEPS
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=STEPS, val_interval=interval)
     cfg.val_cfg, cfg.test_cfg = dict(type='ValLoop'), dict(type='TestLoop')
     cfg.param_scheduler = []
     cfg.optim_wrapper.optimizer.lr = 1e-7  # random weights, no warm-up: nothing is to be learnt

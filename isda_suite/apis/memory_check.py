@@ -117,7 +117,8 @@ def _of_runner(runner: Any, training: bool) -> Fit:
     )
     ranks = int(os.environ.get('LOCAL_WORLD_SIZE') or get_world_size())
     if not on_gpu and ranks > 1:  # they share the memory of the machine
-        found = replace(found, **{name: ranks * value for name, value in found.parts.items()})
+        parts: dict[str, Any] = {name: ranks * value for name, value in found.parts.items()}
+        found = replace(found, **parts)
     return Fit(found, load, available(device), on_gpu, data, trial)
 
 

@@ -236,7 +236,7 @@ def test_the_tool_estimates_with_and_without_data(toy, tmp_path, monkeypatch, ca
     assert call_tool(monkeypatch, 'tools/fit.py', toy, '--json', '--workers', 0) == 0
     text = capsys.readouterr().out
     found = json.loads(text[text.index('{\n') :])
-    parts = ('process', 'weights', 'optimizer', 'step', 'loaders')
+    parts = ('process', 'weights', 'optimizer', 'step', 'loaders')  # no checkpoint in a training
     assert found['total'] == sum(found[name] for name in parts) > 10**8
     assert found['fits'] and found['loaders'] == 0
     (tmp_path / 'data').rename(tmp_path / 'gone')
