@@ -150,7 +150,7 @@ def main() -> None:
             if args.again:
                 row.pop('parts', None)
             row = compare(case, folder, run, row)
-            rows[f'{case.name} {run}'] = {'batch': batch_of(case, run), **row}
+            rows[f'{case.name} {run}'] = {**row, 'batch': batch_of(case, run)}
             with write_atomically(kept, text=True) as file:
                 json.dump(rows, file, indent=1)
             print(f'{case.name} {run}: {ratio(row):.2f}', flush=True)

@@ -2,6 +2,7 @@
 
 import copy
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from isda_suite.engine.memory import free_memory, used_memory
 
 from .memory_advice import smaller
 from .memory_estimate import MemoryEstimate, bytes_of_weights, describe, estimate
-from .memory_inputs import needs_of_config, workload
+from .memory_inputs import bytes_of_loading, needs_of_config, workload
 from .memory_trial import Size, Workload, kept_randomness
 
 SWITCH = 'ISDA_MEMORY_ESTIMATE'
@@ -94,32 +95,34 @@ class MemoryEstimateHook(Hook):
 
 def _of_runner(runner: Any, training: bool) -> Fit:
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-    loops = ('train_loop', 'val_loop') if training else ('test_loop',)
-    loops_there = [loop for loop in (getattr(runner, name) for name in loops) if loop is not None]
-    loaders = [loop.dataloader for loop in loops_there if isinstance(loop.dataloader, DataLoader)]
+    loops = [runner.train_loop, runner.val_loop] if training else [runner.test_loop]
+    loaders = [loop.dataloader for loop in loops if loop is not None]
     with kept_randomness():
-        needs = [needs_of(loader) for loader in loaders]
+        needs = needs_of(loaders[0])
+        data = [(getattr(one, 'num_workers', 0), _worker_bytes(one)) for one in loaders]
     amp = training and 'Amp' in type(runner.optim_wrapper).__name__
-    load = workload(model, needs[0], batch_size_of(loaders[0]), training, amp)
+    load = workload(model, needs, batch_size_of(loaders[0]), training, amp)
     trial = copy.copy(model)
     trial.cfg = runner.cfg
     device = next(model.parameters()).device
     on_gpu = device.type != 'cpu'
-    data = sum(
-        loader.num_workers * need.worker_bytes for loader, need in zip(loaders, needs, strict=True)
-    )
     found = estimate(
         trial,
         load,
         runner.cfg.optim_wrapper.optimizer if training else None,
         None if on_gpu else partial(_process_bytes, model, _states(runner) if training else 0),
-        0 if on_gpu else data,
     )
+    found, loading = _with_loading(found, data, on_gpu)
     ranks = int(os.environ.get('LOCAL_WORLD_SIZE') or get_world_size())
     if not on_gpu and ranks > 1:  # they share the memory of the machine
         parts: dict[str, Any] = {name: ranks * value for name, value in found.parts.items()}
         found = replace(found, **parts)
-    return Fit(found, load, available(device), on_gpu, data, trial)
+    return Fit(found, load, available(device), on_gpu, loading, trial)
+
+
+def _worker_bytes(loader: Any) -> int:
+    there = isinstance(loader, DataLoader) and loader.num_workers
+    return needs_of(loader).worker_bytes if there else 0
 
 
 def _states(runner: Any) -> int:
@@ -202,7 +205,6 @@ def check_fit(
     needs = replace(needs, size_hw=size, num_instances=num_instances or needs.num_instances or 8)
     number = batch_size or int(config[name].get('batch_size', 1))
     load = workload(model, needs, number, training, amp)
-    data = _loader_bytes(config, training, needs.worker_bytes, workers)
     on_gpu = torch.device(device).type == 'cuda'
     read = 0 if training or on_gpu else bytes_of_weights(model)
     found = estimate(
@@ -210,16 +212,37 @@ def check_fit(
         load,
         config.optim_wrapper.optimizer if training else None,
         None if on_gpu else partial(_process_bytes, model),
-        0 if on_gpu else data,
         read if file is None or not read else file.stat().st_size,
     )
+    numbers = _workers(config, training, workers)
+    found, data = _with_loading(found, [(n, needs.worker_bytes) for n in numbers], on_gpu)
     there = available(torch.device(device)) if room is None else room
     return Fit(found, load, there, on_gpu, data, model)
 
 
-def _loader_bytes(config: Config, training: bool, worker_bytes: int, workers: int | None) -> int:
-    """Return what the processes of all loaders take; those of validation as those of training."""
+def _workers(config: Config, training: bool, workers: int | None) -> list[int]:
+    """Return the data loading processes of all loaders: of the training, then of validation."""
     names = ('train_dataloader', 'val_dataloader') if training else ('test_dataloader',)
     there = [config[name] for name in names if config.get(name) is not None]
-    numbers = [loader.get('num_workers', 0) if workers is None else workers for loader in there]
-    return sum(numbers) * worker_bytes
+    return [loader.get('num_workers', 0) if workers is None else workers for loader in there]
+
+
+def _with_loading(
+    found: MemoryEstimate, loaders: Sequence[tuple[int, int]], on_gpu: bool
+) -> tuple[MemoryEstimate, int]:
+    """Add data loading to an estimate, which takes nothing of a GPU; return its bytes too.
+
+    Args:
+        found: The estimate without it.
+        loaders: Workers, and bytes of each, of the training or test and of validation.
+        on_gpu: Whether the estimate is of a GPU.
+    """
+    # What a worker has of the process when it starts stays as it was then.
+    kept = [0, 0] if on_gpu else [found.weights, found.weights + found.optimizer]
+    if not found.optimizer:  # in a test nothing changes
+        kept = [0, 0]
+    data = sum(
+        bytes_of_loading(number, each, changing)
+        for (number, each), changing in zip(loaders, kept, strict=False)
+    )
+    return (found, data) if on_gpu else (replace(found, loaders=data), data)

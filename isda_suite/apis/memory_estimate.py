@@ -113,10 +113,9 @@ def estimate(
     load: Workload,
     optimizer: dict[str, Any] | None = None,
     process: Callable[[], int] | None = None,
-    loaders: int = 0,
     checkpoint: int = 0,
 ) -> MemoryEstimate:
-    """Estimate all parts.
+    """Estimate all parts but the data loading processes.
 
     Args:
         model: With ``cfg``.
@@ -125,7 +124,6 @@ def estimate(
         process: Tells the bytes of the process without the weights. It is asked after the trial,
             since code counts that is in memory only once it has run (some 100 MB). None is for a
             GPU.
-        loaders: Bytes of the data loading processes.
         checkpoint: Bytes of the file that is read before the first pass.
     """
     step, growth = bytes_of_step(model, load, process is None)
@@ -136,7 +134,6 @@ def estimate(
         weights=bytes_of_weights(model),
         optimizer=0 if optimizer is None else bytes_of_optimizer(model, optimizer),
         step=step,
-        loaders=loaders,
         checkpoint=checkpoint,
         growth=growth,
     )

@@ -1,17 +1,20 @@
 r"""How the memory of a pass grows with its images and their pixels, told from a few small passes.
 
-.. math:: p(n, s) = c + (a_1 s + a_2 s^2) \, (1 + r (n - n_0)), \quad c, a_i, r \ge 0
+.. math::
+
+    p(n, s) = c + g(s) \, (1 + r (n - n_0)) + b_0 (n - n_0), \quad g(s) = a_1 s + a_2 s^2
 
 is what the tensors take: n images of s pixels; the square is for attention of every pixel to every
 other. It is fitted to counted tensors, which are exact, since what is told lies far outside: three
-sizes of n_0 images, and the largest with one image more. One more of n images is not always a share
-of 1/n: a test makes the masks of one image after the other.
+sizes of n_0 images, and the middle one with one image more. That takes no more pixels than each of
+the others, so r is at most 1 / n_0, and less in a test, which makes the masks of one image after
+the other; what it takes beyond that is the same for all sizes, as of a number of proposals.
 
 What the process takes for these tensors is
 
 .. math:: m = b + k \, p, \quad b \ge 0, k \ge 1
 
-which is measured on the smallest of these passes and on one that is about ten times as large.
+which is measured on the smallest and the largest of these passes.
 """
 
 from collections.abc import Sequence
@@ -19,6 +22,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from isda_suite.engine.memory import free_memory
 
@@ -27,8 +32,8 @@ from .memory_trial import Size, Workload, counted_bytes, taken_bytes
 
 # Inputs of up to so many pixels, all frames and images together, are measured as they are.
 DIRECT_PIXELS = 512 * 512
-# Sides of the images whose tensors are counted otherwise.
-_SIDES = (128, 192, 256)
+# Sides of smaller images whose tensors are counted otherwise.
+_SMALL, _MIDDLE = 128, 256
 _MULTIPLE = 32
 # Where nothing tells the memory of a process: mean of what was measured on Linux
 # (benchmarks/results/memory_estimate.md).
@@ -75,26 +80,25 @@ def growth_of(trial: Any, load: Workload, on_gpu: bool = False) -> StepGrowth:
         load: What will run; its size is not used.
         on_gpu: For the memory of a GPU, of which only the tensors are known.
     """
-    frames = clip_length(trial) or 1
-    sides = _sides(frames)
-    # Statistics of a batch normalisation need more than one value, where maps have one pixel.
-    first = min(load.batch_size, 2) if load.training else 1
-    points = [(first, side) for side in sides] + [(first + 1, sides[-1])]
+    first = 2 if load.training and _has_batch_statistics(trial) else 1
+    sides = _sides(first * (clip_length(trial) or 1))
+    points = [(first, side) for side in sides] + [(first + 1, sides[1])]
     passes = [replace(load, batch_size=n, size_hw=(side, side)) for n, side in points]
     sizes = tuple((n, side * side) for n, side in points)
     peaks = tuple(counted_bytes(trial, one) for one in passes)
     if on_gpu:
         return StepGrowth(sizes, peaks, 0.0, GPU_FACTOR)
-    large = _side_of(DIRECT_PIXELS, first * frames)
-    told = extrapolate(sizes, peaks, (first, large * large))
     free = free_memory()
     # A trial must not be what does not fit.
-    if free is not None and UNMEASURED_FACTOR * told > _SHARE_FOR_TRIAL * free:
+    if free is not None and UNMEASURED_FACTOR * peaks[2] > _SHARE_FOR_TRIAL * free:
         return StepGrowth(sizes, peaks, 0.0, UNMEASURED_FACTOR)
-    taken = [
-        taken_bytes(trial, one) for one in (passes[0], replace(passes[0], size_hw=(large, large)))
-    ]
-    return StepGrowth(sizes, peaks, *overhead([peaks[0], told], taken))
+    taken = [taken_bytes(trial, passes[place]) for place in (0, 2)]
+    return StepGrowth(sizes, peaks, *overhead([peaks[0], peaks[2]], taken))
+
+
+def _has_batch_statistics(trial: nn.Module) -> bool:
+    """Say whether a normalisation needs more than one value, where maps have one pixel."""
+    return any(isinstance(part, _BatchNorm) and part.training for part in trial.modules())
 
 
 def _side_of(pixels: int, images: int) -> int:
@@ -120,11 +124,15 @@ def overhead(counted: Sequence[float], taken: Sequence[float | None]) -> tuple[f
     return max(taken[1] - factor * counted[1], 0.0), factor
 
 
-def _sides(frames: int) -> Sequence[int]:
-    """Return the sides to count at; all frames of a clip have the pixels of one image."""
-    largest = _side_of(_SIDES[-1] ** 2, frames)
-    if largest >= _SIDES[-1]:
-        return _SIDES
+def _sides(images: int) -> tuple[int, int, int]:
+    """Return the sides to count at; the largest images have the pixels of a small pass together.
+
+    Args:
+        images: Of a pass, the frames of clips among them.
+    """
+    largest = _side_of(DIRECT_PIXELS, images)
+    if largest > _MIDDLE:
+        return _SMALL, _MIDDLE, largest
     return largest - 2 * _MULTIPLE, largest - _MULTIPLE, largest
 
 
@@ -134,24 +142,29 @@ def extrapolate(
     """Fit the first formula of this module to counted peaks and return its value elsewhere.
 
     Args:
-        sizes: Images and pixels of each, for every measurement: the last is the one before with
+        sizes: Images and pixels of each, for every measurement: three sizes, then the second with
             one image more.
         peaks: Bytes.
         wanted: Images and pixels to predict.
     """
     from scipy.optimize import nnls
 
-    scale = float(max(pixels for _, pixels in sizes))
+    first, scale = sizes[0][0], float(sizes[2][1])
 
     def terms(pixels: int) -> list[float]:
         share = pixels / scale
         return [1.0, share, share**2]
 
     # Relative errors count, so that the smallest measurement is fitted as well as the largest.
-    rows = np.array([terms(pixels) for _, pixels in sizes[:-1]]) / np.array(peaks[:-1])[:, None]
-    factors, _ = nnls(rows, np.ones(len(rows)))
-    growing = max(float(factors[1:].sum()), 1.0)  # of the largest measured size
-    share = max(peaks[-1] - peaks[-2], 0.0) / growing
+    rows = np.array([terms(pixels) for _, pixels in sizes[:3]]) / np.array(peaks[:3])[:, None]
+    factors, _ = nnls(rows, np.ones(3))
+
+    def grown(pixels: int) -> float:
+        return float(factors[1:] @ np.array(terms(pixels)[1:]))
+
     images, pixels = wanted
-    grown = float(factors[1:] @ np.array(terms(pixels)[1:]))
-    return float(factors[0]) + grown * max(1 + share * (images - sizes[0][0]), 0.0)
+    middle, more = grown(sizes[1][1]), max(peaks[3] - peaks[1], 0.0)
+    share = min(more / max(middle, 1.0), 1 / first)
+    always = max(more - middle / first, 0.0)
+    others = images - first
+    return float(factors[0]) + grown(pixels) * (1 + share * others) + always * others

@@ -9,8 +9,8 @@ from isda_suite.apis.memory_trial import Workload
 
 # 1 kB a pixel, each image alike, nothing constant.
 GROWTH = StepGrowth(
-    ((1, 128**2), (1, 192**2), (1, 256**2), (2, 256**2)),
-    (1e3 * 128**2, 1e3 * 192**2, 1e3 * 256**2, 2e3 * 256**2),
+    ((1, 128**2), (1, 256**2), (1, 512**2), (2, 256**2)),
+    (1e3 * 128**2, 1e3 * 256**2, 1e3 * 512**2, 2e3 * 256**2),
     0.0,
     1.0,
 )

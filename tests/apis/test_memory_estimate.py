@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.config import Config
 from torch import nn
 
 from isda_suite.apis import memory_check, memory_growth
@@ -13,7 +14,7 @@ from isda_suite.apis.memory_estimate import (
     bytes_of_weights,
     describe,
 )
-from isda_suite.apis.memory_inputs import padded, sizes_in_pipeline
+from isda_suite.apis.memory_inputs import bytes_of_loading, padded, sizes_in_pipeline
 from isda_suite.apis.memory_trial import Workload, copy_to_cpu, counted_bytes, taken_bytes
 from isda_suite.apis.model import build_model
 from isda_suite.apis.tensor_memory import TensorMemory
@@ -183,6 +184,13 @@ def test_images_are_as_large_as_the_network_sees_them():
     assert padded(model, (100, 200), False) == (128, 224)
 
 
+def test_workers_keep_what_the_process_changes():
+    assert bytes_of_loading(0, 10**9, 10**9) == 0
+    two, without = bytes_of_loading(2, 5 * MB), bytes_of_loading(2, 0)
+    assert two == without + 10 * MB > 10 * MB
+    assert bytes_of_loading(2, 5 * MB, 7 * MB) == two + 7 * MB
+
+
 def test_the_line_names_every_part_and_the_sum():
     found = MemoryEstimate(10**9, 2 * 10**8, 0, 3 * 10**8, 5 * 10**8)
     assert found.total == 2 * 10**9
@@ -245,6 +253,18 @@ def test_the_tool_estimates_with_and_without_data(toy, tmp_path, monkeypatch, ca
     assert 'inference with 3 x 64 x 96 pixels' in capsys.readouterr().out
     assert call_tool(monkeypatch, 'tools/fit.py', toy, '--test') == 2
     assert 'give --image-size' in capsys.readouterr().err
+
+
+def test_workers_of_training_and_validation_count(toy, monkeypatch):
+    config = Config.fromfile(toy)
+    alone = memory_check.check_fit(config, workers=0).found
+    found = memory_check.check_fit(config, workers=2).found
+    each = [bytes_of_loading(2, 0, found.weights), bytes_of_loading(2, 0, found.weights)]
+    each[1] += found.optimizer
+    assert alone.loaders == 0 and found.loaders >= sum(each)
+    assert found.total == sum(found.parts.values())
+    test = memory_check.check_fit(config, training=False, workers=2).found
+    assert bytes_of_loading(2, 0) <= test.loaders < bytes_of_loading(2, 10 * MB)
 
 
 def test_memory_that_is_there_includes_what_the_process_holds(monkeypatch):

@@ -1,29 +1,34 @@
 """What is told of large passes from small ones, on numbers that are known."""
 
 import pytest
+from torch import nn
 
 from isda_suite.apis.memory_growth import (
     UNMEASURED_FACTOR,
     StepGrowth,
+    _has_batch_statistics,
     _sides,
     extrapolate,
     overhead,
 )
 
-SIZES = ((2, 128**2), (2, 192**2), (2, 256**2), (3, 256**2))
+SIZES = ((2, 128**2), (2, 256**2), (2, 352**2), (3, 256**2))
 
 
-@pytest.mark.parametrize('share', [0.5, 0.1, 0.0], ids=['of n', 'less', 'one by one'])
-def test_the_fit_finds_what_the_measurements_were_made_of(share):
+@pytest.mark.parametrize(
+    ('share', 'always'), [(0.5, 0), (0.1, 0), (0, 0), (0.5, 8e6)], ids=['n', 'less', 'one', 'more']
+)
+def test_the_fit_finds_what_the_measurements_were_made_of(share, always):
     def peak(number, pixels):
-        return 5e6 + (600.0 * pixels + 0.004 * pixels**2) * (1 + share * (number - 2))
+        grown = 600.0 * pixels + 0.004 * pixels**2
+        return 5e6 + grown * (1 + share * (number - 2)) + always * (number - 2)
 
     found = extrapolate(SIZES, [peak(*size) for size in SIZES], (8, 800 * 1333))
     assert found == pytest.approx(peak(8, 800 * 1333), rel=1e-3)
 
 
 def test_the_fit_never_falls_with_the_size_or_the_batch():
-    peaks = [10e6, 20e6, 20.1e6, 19e6]
+    peaks = [10e6, 20e6, 20.1e6, 29e6]
     found = [extrapolate(SIZES, peaks, (2, side**2)) for side in (256, 512, 1024)]
     assert found == sorted(found) and found[0] > 15e6
     found = [extrapolate(SIZES, peaks, (number, 256**2)) for number in (1, 2, 8)]
@@ -57,5 +62,13 @@ def test_growth_is_the_fit_and_what_the_process_takes_for_it():
 
 
 def test_frames_of_a_clip_have_the_pixels_of_one_image():
-    assert _sides(1) == (128, 192, 256)
+    assert _sides(1) == (128, 256, 512)
+    assert _sides(2) == (128, 256, 352)
     assert _sides(36) == (32, 64, 96)
+
+
+def test_only_statistics_of_a_batch_need_two_images():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+    assert _has_batch_statistics(model)
+    model[1].eval()
+    assert not _has_batch_statistics(model)
