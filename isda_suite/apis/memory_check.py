@@ -180,13 +180,13 @@ def check_fit(
         num_instances: Objects in each image; None looks at the data, else takes 8.
         amp: Mixed precision.
         device: ``cpu`` or ``cuda``; a GPU need not be there.
-        checkpoint: Weights of a test; None takes a file with nothing but weights.
+        checkpoint: Weights of a test; None takes random ones, in a file of nothing but weights.
         room: Bytes that are there; None asks the machine.
 
     Raises:
         ConfigError: if the size of the images is not known, or the checkpoint is not there.
     """
-    from .model import build_model
+    from .model import load_model
 
     name = 'train_dataloader' if training else 'test_dataloader'
     if config.get(name) is None:
@@ -201,7 +201,8 @@ def check_fit(
     file = None if checkpoint is None else Path(checkpoint)
     if file is not None and not file.is_file():
         raise ConfigError(f'checkpoint {file} is not there: give the path of a file of weights')
-    model = build_model(config)
+    # With the weights that a run starts with: how many masks pass a threshold depends on them.
+    model = load_model(config, file, device='cpu')
     needs = replace(needs, size_hw=size, num_instances=num_instances or needs.num_instances or 8)
     number = batch_size or int(config[name].get('batch_size', 1))
     load = workload(model, needs, number, training, amp)

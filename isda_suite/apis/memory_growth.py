@@ -17,6 +17,7 @@ What the process takes for these tensors is
 which is measured on the smallest and the largest of these passes.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -38,7 +39,8 @@ _MULTIPLE = 32
 # Where nothing tells the memory of a process: mean of what was measured on Linux
 # (benchmarks/results/memory_estimate.md).
 UNMEASURED_FACTOR = 1.25
-_SHARE_FOR_TRIAL = 0.5
+# A trial must not be what does not fit: of the free memory it may take so much.
+_SHARE_FOR_TRIAL = 0.8
 # PyTorch rounds up what it takes of a GPU and keeps pieces. Assumed, not measured.
 GPU_FACTOR = 1.1
 
@@ -81,19 +83,27 @@ def growth_of(trial: Any, load: Workload, on_gpu: bool = False) -> StepGrowth:
         on_gpu: For the memory of a GPU, of which only the tensors are known.
     """
     first = 2 if load.training and _has_batch_statistics(trial) else 1
+
+    def sized(number: int, side: int) -> Workload:
+        return replace(load, batch_size=number, size_hw=(side, side))
+
     sides = _sides(first * (clip_length(trial) or 1))
+    smallest = counted_bytes(trial, sized(first, sides[0]))
+    if smallest * (sides[2] / sides[0]) ** 2 > _SHARE_FOR_TRIAL * (free_memory() or math.inf):
+        sides = _sides(first, max(sides[0], 3 * _MULTIPLE) ** 2)
     points = [(first, side) for side in sides] + [(first + 1, sides[1])]
-    passes = [replace(load, batch_size=n, size_hw=(side, side)) for n, side in points]
-    sizes = tuple((n, side * side) for n, side in points)
-    peaks = tuple(counted_bytes(trial, one) for one in passes)
-    if on_gpu:
-        return StepGrowth(sizes, peaks, 0.0, GPU_FACTOR)
-    free = free_memory()
-    # A trial must not be what does not fit.
-    if free is not None and UNMEASURED_FACTOR * peaks[2] > _SHARE_FOR_TRIAL * free:
-        return StepGrowth(sizes, peaks, 0.0, UNMEASURED_FACTOR)
-    taken = [taken_bytes(trial, passes[place]) for place in (0, 2)]
-    return StepGrowth(sizes, peaks, *overhead([peaks[0], peaks[2]], taken))
+    peaks = [counted_bytes(trial, sized(*point)) for point in points]
+    ends = 0, 2
+    constant, factor = (
+        (0.0, GPU_FACTOR)
+        if on_gpu
+        else overhead(
+            [peaks[end] for end in ends],
+            [taken_bytes(trial, sized(*points[end])) for end in ends],
+        )
+    )
+    sizes = tuple((number, side * side) for number, side in points)
+    return StepGrowth(sizes, tuple(peaks), constant, factor)
 
 
 def _has_batch_statistics(trial: nn.Module) -> bool:
@@ -124,13 +134,14 @@ def overhead(counted: Sequence[float], taken: Sequence[float | None]) -> tuple[f
     return max(taken[1] - factor * counted[1], 0.0), factor
 
 
-def _sides(images: int) -> tuple[int, int, int]:
-    """Return the sides to count at; the largest images have the pixels of a small pass together.
+def _sides(images: int, pixels: int | None = None) -> tuple[int, int, int]:
+    """Return the sides to count at.
 
     Args:
         images: Of a pass, the frames of clips among them.
+        pixels: Of all images of the largest; None takes those of a small pass.
     """
-    largest = _side_of(DIRECT_PIXELS, images)
+    largest = _side_of(DIRECT_PIXELS if pixels is None else pixels, images)
     if largest > _MIDDLE:
         return _SMALL, _MIDDLE, largest
     return largest - 2 * _MULTIPLE, largest - _MULTIPLE, largest

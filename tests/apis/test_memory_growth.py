@@ -65,6 +65,7 @@ def test_frames_of_a_clip_have_the_pixels_of_one_image():
     assert _sides(1) == (128, 256, 512)
     assert _sides(2) == (128, 256, 352)
     assert _sides(36) == (32, 64, 96)
+    assert _sides(1, 128**2) == (64, 96, 128), 'where little memory is free'
 
 
 def test_only_statistics_of_a_batch_need_two_images():

@@ -5,7 +5,9 @@ import re
 
 import pytest
 import torch
+from mmengine.config import Config
 
+from isda_suite.apis.model import build_model
 from tests.engine.toy import write_coco, write_config
 from tests.tools.in_process import call_tool
 
@@ -59,11 +61,12 @@ def test_memory_of_a_gpu_is_estimated_without_one(fit, monkeypatch):
 
 def test_a_checkpoint_of_a_test_counts_by_its_size(fit, tmp_path):
     file = tmp_path / 'weights.pth'
-    with file.open('wb') as stream:
-        stream.truncate(3 * 10**9)  # holds nothing and takes no room
+    config = Config.fromfile(tmp_path / 'toy.py')
+    states = torch.zeros(20_000_000)
+    torch.save({'state_dict': build_model(config).state_dict(), 'optimizer': states}, file)
     _, text = fit('--test', '--checkpoint', file, '--json')
     found = json.loads(text[text.index('{\n') :])
-    assert found['checkpoint'] == 3 * 10**9 > found['step']
+    assert found['checkpoint'] == file.stat().st_size > 8e7 > found['step']
     parts = ('process', 'weights', 'optimizer', 'checkpoint', 'loaders')
     assert found['total'] == sum(found[name] for name in parts)
     code, text = fit('--test', '--checkpoint', tmp_path / 'absent.pth')
