@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 # The states of the optimizer are there from the second step on.
-STEPS = 3
+_STEPS = 3
 
 
 class Case(NamedTuple):
@@ -31,6 +31,11 @@ class Case(NamedTuple):
         size = '' if self.size_hw is None else '_{}x{}'.format(*self.size_hw)
         batch = '' if self.batch_size is None else f'_b{self.batch_size}'
         return f'{self.config}{size}{batch}_w{self.workers}'
+
+    @property
+    def steps(self) -> int:
+        """Of a training. Workers of the validation after the second keep what the third changes."""
+        return _STEPS + bool(self.workers)
 
 
 SAMPLES = (
@@ -92,9 +97,8 @@ def write_case(case: Case, data: Path, path: Path) -> None:
                 preprocessor['size'] = case.size_hw
         cfg[f'{kind}_dataloader'] = loader
     cfg.val_evaluator = cfg.test_evaluator = sample.test_evaluator
-    # Workers of the validation, once started, keep what the training then changes.
-    interval = STEPS - 1 if case.workers else STEPS
-    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=STEPS, val_interval=interval)
+    interval = 2 if case.workers else case.steps
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=case.steps, val_interval=interval)
     cfg.val_cfg, cfg.test_cfg = dict(type='ValLoop'), dict(type='TestLoop')
     cfg.param_scheduler = []
     cfg.optim_wrapper.optimizer.lr = 1e-7  # random weights, no warm-up: nothing is to be learnt

@@ -17,7 +17,7 @@ from typing import Any
 
 # What the benchmarks share lies beside this file, in no package that is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.memory_cases import CASES, STEPS, Case, write_case
+from benchmarks.memory_cases import CASES, Case, write_case
 from benchmarks.memory_watch import ROOT, run_watched
 from isda_suite.checkpoint.atomic import write_atomically
 
@@ -38,7 +38,7 @@ def compare(case: Case, folder: Path, run: str, kept: dict[str, Any] | None = No
     """
     kept = dict(kept or {})
     path, work_dir = _prepare(case, folder), folder / 'runs' / case.name
-    file = work_dir / f'iter_{STEPS}.pth'
+    file = work_dir / f'iter_{case.steps}.pth'
     if 'measured' not in kept:
         if run == 'train':
             words = [ROOT / 'tools/train.py', path, '--work-dir', work_dir, '--seed', 0]
