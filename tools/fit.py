@@ -1,4 +1,4 @@
-"""Estimate the memory of a training or a test on the CPU before it runs.
+"""Estimate the memory of a training or a test before it runs.
 
 Without the data set, the size of the images is the largest that the pipeline of the configuration
 can give, or what --image-size says.
@@ -9,6 +9,7 @@ Example:
 
 import argparse
 import json
+from typing import Any
 
 from isda_suite.engine.arguments import add_config, add_config_options
 from isda_suite.engine.exit_codes import leave, run_tool
@@ -18,6 +19,13 @@ def _count(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f'must be at least 1, got {value}')
+    return value
+
+
+def _gigabytes(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f'must be above 0, got {value}')
     return value
 
 
@@ -35,11 +43,25 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--instances', type=_count, help='objects in each image')
     parser.add_argument('--workers', type=int, help='data loading processes')
     parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16)')
+    parser.add_argument(
+        '--device',
+        choices=('cpu', 'cuda'),
+        default='cpu',
+        help='whose memory: of the machine (default), or of a GPU, which need not be there',
+    )
+    parser.add_argument(
+        '--memory', type=_gigabytes, metavar='GB', help='what is there (default: asks the device)'
+    )
+    parser.add_argument(
+        '--checkpoint', metavar='FILE', help='of a test: read before its first pass, so it counts'
+    )
     parser.add_argument('--json', action='store_true', help='the parts in bytes, as JSON')
     add_config_options(parser)
     args = parser.parse_args()
     if args.workers is not None and args.workers < 0:
         parser.error(f'--workers must be at least 0, got {args.workers}')
+    if args.checkpoint and not args.test:
+        parser.error('--checkpoint is for --test')
     return args
 
 
@@ -52,10 +74,9 @@ def main() -> None:
 
     filter_known_warnings()
     with quiet_imports():
-        from isda_suite.apis.performance.memory_check import check_fit
-        from isda_suite.apis.performance.memory_estimate import describe
+        from isda_suite.apis.memory_check import check_fit
 
-    found, load, room = check_fit(
+    fit = check_fit(
         load_config(args.config, parse_options(args.cfg_options)),
         training=not args.test,
         batch_size=args.batch_size,
@@ -63,14 +84,37 @@ def main() -> None:
         workers=args.workers,
         num_instances=args.instances,
         amp=args.amp,
+        device=args.device,
+        checkpoint=args.checkpoint,
+        room=None if args.memory is None else int(args.memory * 1e9),
     )
-    fits = room is None or found.total <= room
     if args.json:
-        content = {**vars(found), 'total': found.total, 'available': room, 'fits': fits}
-        print(json.dumps(content, indent=2))
+        total = {'total': fit.found.total, 'available': fit.room, 'fits': fit.fits}
+        print(json.dumps({**fit.found.parts, **total}, indent=2))
         return
-    print(describe(found, load, room))
-    print('it fits' if fits else 'it will probably not fit')
+    print(fit)
+    print(_verdict(fit))
+
+
+def _verdict(fit: Any) -> str:
+    needed = f'{fit.found.total / 1e9:.2f} GB'
+    lines = []
+    if fit.on_gpu:
+        lines.append(
+            'of a GPU the tensors are counted; 0.60 GB for CUDA and a tenth for what PyTorch keeps '
+            'are assumptions'
+        )
+        if fit.loaders:
+            lines.append(f'data loading takes {fit.loaders / 1e9:.2f} GB of the machine beside it')
+    if fit.room is None:
+        what = 'torch sees no GPU here' if fit.on_gpu else 'this system does not tell what is free'
+        lines.append(f'{what}: --memory GB compares with what another has')
+    elif fit.fits:
+        lines.append('it fits')
+    else:
+        there = f'{"the GPU" if fit.on_gpu else "the machine"} has {fit.room / 1e9:.2f} GB'
+        lines.append(f'it will not fit: it needs about {needed}, {there}; {fit.advice()}')
+    return '\n'.join(lines)
 
 
 if __name__ == '__main__':

@@ -26,6 +26,7 @@ from isda_suite.engine.class_count import (
 from isda_suite.engine.config_file import read_config
 from isda_suite.engine.errors import ConfigError
 from isda_suite.engine.launch import choose_operators
+from isda_suite.engine.memory import give_back
 from isda_suite.engine.metafile import require_published_content
 from isda_suite.engine.type_checks import explain_build_error
 
@@ -122,6 +123,7 @@ def load_model(
     else:
         # The checkpoint's classes are those the weights know; the config's data may be others.
         report = load_into(model, checkpoint, strict=True, trust=trust)
+        give_back()  # of a checkpoint of a training, which is three times as large as its weights
         if report.classes and report.classes != tuple(meta.get('classes') or ()):
             stored = report.meta.get('dataset_meta') or {}
             palette = stored.get('palette', stored.get('PALETTE', 'random'))

@@ -202,12 +202,14 @@ def _load(runner: Any, checkpoint: str | Path, trust: bool) -> None:
     from mmengine.model import BaseTTAModel, is_model_wrapper
 
     from isda_suite.checkpoint.load import load_into
+    from isda_suite.engine.memory import give_back
 
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if isinstance(model, BaseTTAModel):
         model = model.module
     classes = getattr(runner.test_dataloader.dataset, 'metainfo', {}).get('classes')
     load_into(model, checkpoint, strict=True, trust=trust, classes=classes)
+    give_back()  # a checkpoint of a training is three times as large as its weights
 
 
 def _data_name(cfg: Any) -> str:

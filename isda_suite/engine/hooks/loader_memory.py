@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from torch.utils.data import DataLoader
 
 from isda_suite.engine.counted_randomness import batch_size_of
-from isda_suite.engine.memory import free_memory, peak_of
+from isda_suite.engine.memory import free_memory, give_back, peak_of
 from isda_suite.registry import HOOKS
 
 _TRIED = 3
@@ -29,13 +29,24 @@ class LoaderMemoryHook(Hook):
 
     A worker holds the batches it has prepared, and beside them what its pipeline takes at its peak
     for one sample. Both are measured on three samples, spread over the data set.
+
+    Where workers are forked, they start with all pages of this process, and keep those that it
+    changes later. So freed memory is given back before they start.
     """
 
     priority = 'LOW'  # after the loaders of the run are made
 
-    @master_only
+    def before_val(self, runner: Any) -> None:
+        """Give freed memory back before the workers of the validation start."""
+        give_back()
+
     def before_train(self, runner: Any) -> None:
         """Log the estimate of all loaders of the training."""
+        self._log(runner)
+        give_back()
+
+    @master_only
+    def _log(self, runner: Any) -> None:
         ranks = int(os.environ.get('LOCAL_WORLD_SIZE') or get_world_size())
         total, parts = 0, []
         for name in ('train', 'val'):
