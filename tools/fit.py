@@ -74,7 +74,7 @@ def main() -> None:
 
     filter_known_warnings()
     with quiet_imports():
-        from isda_suite.apis.memory_check import check_fit
+        from isda_suite.apis.performance.memory_check import check_fit
 
     fit = check_fit(
         load_config(args.config, parse_options(args.cfg_options)),

@@ -186,7 +186,7 @@ def check_fit(
     Raises:
         ConfigError: if the size of the images is not known, or the checkpoint is not there.
     """
-    from .model import load_model
+    from isda_suite.apis.model import load_model
 
     name = 'train_dataloader' if training else 'test_dataloader'
     if config.get(name) is None:

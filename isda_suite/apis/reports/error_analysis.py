@@ -10,9 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from isda_suite.apis.reports.instances import AnnotatedImages, InstanceCollector
-from isda_suite.apis.reports.parts import Section, analysis_of
-from isda_suite.apis.reports.videos import VideoCollector
 from isda_suite.apis.videos.results_file import check_annotations, check_results, read_results
 from isda_suite.checkpoint.atomic import write_atomically
 from isda_suite.compat.warning_filters import quiet_imports
@@ -25,6 +22,10 @@ from isda_suite.datasets.youtube_vis_file import read_youtube_vis
 from isda_suite.engine.errors import ConfigError
 from isda_suite.metrics.detection_analysis import DetectionAnalysis
 from isda_suite.visualization.html_page import page
+
+from .instances import AnnotatedImages, InstanceCollector
+from .parts import Section, analysis_of
+from .videos import VideoCollector
 
 Json = dict[str, Any]
 KINDS = ('segm', 'bbox')

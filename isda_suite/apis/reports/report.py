@@ -23,14 +23,15 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 
 from isda_suite.apis.performance.speed import environment, peak_resident_mb
-from isda_suite.apis.reports.instances import AnnotatedImages, InstanceCollector
-from isda_suite.apis.reports.parts import Section
-from isda_suite.apis.reports.semantic import SemanticCollector
-from isda_suite.apis.reports.videos import VideoCollector
 from isda_suite.apis.videos.tracks import is_of_video
 from isda_suite.checkpoint.atomic import write_atomically
 from isda_suite.metrics.coco import CocoMetric
 from isda_suite.visualization.html_page import Html, folded, page, paragraph, row, table
+
+from .instances import AnnotatedImages, InstanceCollector
+from .parts import Section
+from .semantic import SemanticCollector
+from .videos import VideoCollector
 
 _WARNING = 30
 _BLOCK = 2**20

@@ -8,11 +8,12 @@ from typing import Any
 
 from mmengine.logging import print_log
 
-from isda_suite.apis.videos.results_file import check_annotations, check_results, read_results
 from isda_suite.datasets.youtube_vis_file import read_youtube_vis
 from isda_suite.metrics.class_table import class_table
 from isda_suite.metrics.coco_evaluation import Evaluation
 from isda_suite.metrics.youtube_vis_evaluation import evaluate_results, video_numbers
+
+from .results_file import check_annotations, check_results, read_results
 
 Json = dict[str, Any]
 _WARNING = 30

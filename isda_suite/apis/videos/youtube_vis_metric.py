@@ -12,9 +12,6 @@ from mmengine.evaluator import BaseMetric
 from mmengine.fileio import get_local_path
 from mmengine.logging import MMLogger
 
-from isda_suite.apis.videos.evaluation import Json, summarize
-from isda_suite.apis.videos.results_file import check_annotations, write_results
-from isda_suite.apis.videos.tracks import merged_videos, video_record
 from isda_suite.datasets.youtube_vis_file import read_youtube_vis
 from isda_suite.engine.errors import ConfigError
 from isda_suite.metrics.youtube_vis_evaluation import (
@@ -25,6 +22,10 @@ from isda_suite.metrics.youtube_vis_evaluation import (
 )
 from isda_suite.metrics.youtube_vis_tracks import Track
 from isda_suite.registry import METRICS
+
+from .evaluation import Json, summarize
+from .results_file import check_annotations, write_results
+from .tracks import merged_videos, video_record
 
 
 @METRICS.register_module()

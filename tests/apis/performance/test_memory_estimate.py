@@ -5,19 +5,24 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
-from isda_suite.apis import memory_check, memory_growth
-from isda_suite.apis.memory_check import available
-from isda_suite.apis.memory_estimate import (
+from isda_suite.apis.model import build_model
+from isda_suite.apis.performance import memory_check, memory_growth
+from isda_suite.apis.performance.memory_check import available
+from isda_suite.apis.performance.memory_estimate import (
     MemoryEstimate,
     bytes_of_optimizer,
     bytes_of_step,
     bytes_of_weights,
     describe,
 )
-from isda_suite.apis.memory_inputs import bytes_of_loading, padded, sizes_in_pipeline
-from isda_suite.apis.memory_trial import Workload, copy_to_cpu, counted_bytes, taken_bytes
-from isda_suite.apis.model import build_model
-from isda_suite.apis.tensor_memory import TensorMemory
+from isda_suite.apis.performance.memory_inputs import bytes_of_loading, padded, sizes_in_pipeline
+from isda_suite.apis.performance.memory_trial import (
+    Workload,
+    copy_to_cpu,
+    counted_bytes,
+    taken_bytes,
+)
+from isda_suite.apis.performance.tensor_memory import TensorMemory
 from tests.apis.tiny_isda import write_isda_config
 from tests.engine.toy import write_coco, write_config
 from tests.tools.in_process import call_tool

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from isda_suite.apis.memory_estimate import bytes_of_weights, estimate
-from isda_suite.apis.memory_trial import Workload
 from isda_suite.apis.model import build_model
+from isda_suite.apis.performance.memory_estimate import bytes_of_weights, estimate
+from isda_suite.apis.performance.memory_trial import Workload
 from isda_suite.engine.config_file import read_config
 from tests.apis.test_segmenter_methods import METHODS, NAMES
 

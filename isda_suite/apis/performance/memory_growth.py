@@ -26,9 +26,9 @@ import numpy as np
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from isda_suite.apis.videos.clip_pipeline import clip_length
 from isda_suite.engine.memory import free_memory
 
-from .clip_pipeline import clip_length
 from .memory_trial import Size, Workload, counted_bytes, taken_bytes
 
 # Inputs of up to so many pixels, all frames and images together, are measured as they are.

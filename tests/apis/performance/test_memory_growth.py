@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from isda_suite.apis.memory_growth import (
+from isda_suite.apis.performance.memory_growth import (
     UNMEASURED_FACTOR,
     StepGrowth,
     _has_batch_statistics,

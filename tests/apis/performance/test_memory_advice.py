@@ -2,10 +2,10 @@
 
 import pytest
 
-from isda_suite.apis.memory_advice import smaller
-from isda_suite.apis.memory_estimate import MemoryEstimate
-from isda_suite.apis.memory_growth import StepGrowth
-from isda_suite.apis.memory_trial import Workload
+from isda_suite.apis.performance.memory_advice import smaller
+from isda_suite.apis.performance.memory_estimate import MemoryEstimate
+from isda_suite.apis.performance.memory_growth import StepGrowth
+from isda_suite.apis.performance.memory_trial import Workload
 
 # 1 kB a pixel, each image alike, nothing constant.
 GROWTH = StepGrowth(
