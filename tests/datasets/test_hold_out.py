@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from isda_suite.apis.hold_out import hold_out
 
+from isda_suite.apis.videos.hold_out import hold_out
 from isda_suite.datasets.checks import check_annotations
 from isda_suite.datasets.errors import DataError
 from isda_suite.datasets.hold_out import held_out_videos, split_videos

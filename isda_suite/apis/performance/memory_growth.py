@@ -4,13 +4,19 @@ r"""How the memory of a pass grows with its images and their pixels, told from a
 
     p(n, s) = c + g(s) \, (1 + r (n - n_0)) + b_0 (n - n_0), \quad g(s) = a_1 s + a_2 s^2
 
-is what the tensors take: n images of s pixels; the square is for attention of every pixel to every
-other. It is fitted to counted tensors, which are exact, since what is told lies far outside: three
-sizes of n_0 images, and the middle one with one image more. That takes no more pixels than each of
-the others, so r is at most 1 / n_0, and less in a test, which makes the masks of one image after
-the other; what it takes beyond that is the same for all sizes, as of a number of proposals.
+is what the tensors take, gradients of parameters left out: n images of s pixels; the square is for
+attention of every pixel to every other. It is fitted to counted tensors, which are exact, since
+what is told lies far outside: three sizes of n_0 images, and the middle one with one image more.
+That takes no more pixels than each of the others, so r is at most 1 / n_0, and less in a test,
+which makes the masks of one image after the other; what it takes beyond that is the same for all
+sizes, as of a number of proposals.
 
-What the process takes for these tensors is
+Gradients of parameters come while the maps of the pass go, so that of a small pass they are the
+peak, and the larger it is the less they add to it. With them in p it would bend upwards, and a
+bend is taken for attention. So they are told apart: what they add to the largest counted pass is
+added, which is more than they will add to a larger one, if not much.
+
+What the process takes for all these tensors is
 
 .. math:: m = b + k \, p, \quad b \ge 0, k \ge 1
 
@@ -29,7 +35,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from isda_suite.apis.videos.clip_pipeline import clip_length
 from isda_suite.engine.memory import free_memory
 
-from .memory_trial import Size, Workload, counted_bytes, taken_bytes
+from .memory_trial import Size, Workload, counted_bytes, counted_peaks, taken_bytes
 
 # Inputs of up to so many pixels, all frames and images together, are measured as they are.
 DIRECT_PIXELS = 512 * 512
@@ -51,20 +57,23 @@ class StepGrowth:
 
     Args:
         sizes: Images and pixels of each, for every counted pass.
-        peaks: Bytes of tensors in it.
+        peaks: Bytes of tensors in it, gradients of parameters left out.
         constant: b of the formula of this module, bytes.
         factor: k.
+        gradients: Bytes that gradients of parameters add to a peak.
     """
 
     sizes: tuple[tuple[int, int], ...]
     peaks: tuple[float, ...]
     constant: float
     factor: float
+    gradients: float = 0.0
 
     def bytes_of(self, batch_size: int, size_hw: Size) -> int:
         """Return what a pass takes at its peak."""
         wanted = batch_size, size_hw[0] * size_hw[1]
-        return int(self.constant + self.factor * extrapolate(self.sizes, self.peaks, wanted))
+        tensors = extrapolate(self.sizes, self.peaks, wanted) + self.gradients
+        return int(self.constant + self.factor * tensors)
 
 
 def is_small(model: Any, load: Workload) -> bool:
@@ -92,18 +101,20 @@ def growth_of(trial: Any, load: Workload, on_gpu: bool = False) -> StepGrowth:
     if smallest * (sides[2] / sides[0]) ** 2 > _SHARE_FOR_TRIAL * (free_memory() or math.inf):
         sides = _sides(first, max(sides[0], 3 * _MULTIPLE) ** 2)
     points = [(first, side) for side in sides] + [(first + 1, sides[1])]
-    peaks = [counted_bytes(trial, sized(*point)) for point in points]
+    counted = [counted_peaks(trial, sized(*point)) for point in points]
     ends = 0, 2
     constant, factor = (
         (0.0, GPU_FACTOR)
         if on_gpu
         else overhead(
-            [peaks[end] for end in ends],
+            [counted[end][0] for end in ends],
             [taken_bytes(trial, sized(*points[end])) for end in ends],
         )
     )
     sizes = tuple((number, side * side) for number, side in points)
-    return StepGrowth(sizes, tuple(peaks), constant, factor)
+    whole, beside = counted[2]
+    peaks = tuple(beside for _, beside in counted)
+    return StepGrowth(sizes, peaks, constant, factor, whole - beside)
 
 
 def _has_batch_statistics(trial: nn.Module) -> bool:

@@ -71,10 +71,20 @@ def counted_bytes(trial: Any, load: Workload) -> int:
         trial: As :func:`copy_to_cpu` makes it.
         load: What runs.
     """
+    return counted_peaks(trial, load)[0]
+
+
+def counted_peaks(trial: Any, load: Workload) -> tuple[int, int]:
+    """Return the peak of the tensors of one pass, and that of all but gradients of parameters.
+
+    Args:
+        trial: As :func:`copy_to_cpu` makes it.
+        load: What runs.
+    """
     with TensorMemory([*trial.parameters(), *trial.buffers()]) as memory:
         _run(trial, load)
     trial.zero_grad(set_to_none=True)
-    return memory.peak
+    return memory.peak, memory.peak_beside_gradients
 
 
 def taken_bytes(trial: Any, load: Workload) -> int | None:

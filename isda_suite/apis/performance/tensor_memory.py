@@ -25,12 +25,23 @@ class TensorMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
     Attributes:
         current: Bytes that are alive now.
         peak: Most bytes that were alive at one time.
+        gradients: Bytes of the gradients that ``known`` tensors have got so far.
+        peak_beside_gradients: Most bytes that were alive at one time, these gradients left out.
     """
 
     def __init__(self, known: Iterable[Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        known = list(known)
         self.current = 0
         self.peak = 0
+        self.gradients = 0
+        self.peak_beside_gradients = 0
+        self._gradients: set[int] = set()
+        self._hooks = [
+            tensor.register_post_accumulate_grad_hook(self._take_as_gradient)  # type: ignore[no-untyped-call]
+            for tensor in known
+            if tensor.requires_grad and tensor.is_leaf
+        ]
         self._sizes: dict[int, int] = {tensor.untyped_storage()._cdata: 0 for tensor in known}
         self._finalizers: list[Any] = []
 
@@ -42,6 +53,9 @@ class TensorMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
     ) -> None:
         """Stop counting."""
         super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+        self._look_beside_gradients()
+        for hook in self._hooks:
+            hook.remove()
         for finalizer in self._finalizers:
             finalizer.detach()
 
@@ -68,9 +82,27 @@ class TensorMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
             self._finalizers.append(finalizer)
         elif not before:
             return
+        self._look_beside_gradients()
         self._sizes[key] = size
         self.current += size - (before or 0)
         self.peak = max(self.peak, self.current)
 
+    def _look_beside_gradients(self) -> None:
+        """Keep the peak; before anything changes, as only then what is a gradient is known."""
+        beside = self.current - self.gradients
+        self.peak_beside_gradients = max(self.peak_beside_gradients, beside)
+
+    def _take_as_gradient(self, tensor: Tensor) -> None:
+        assert tensor.grad is not None
+        key = tensor.grad.untyped_storage()._cdata
+        if key not in self._gradients:
+            self._gradients.add(key)
+            self.gradients += self._sizes.get(key, 0)
+
     def _forget(self, key: int) -> None:
-        self.current -= self._sizes.pop(key, 0)
+        self._look_beside_gradients()
+        size = self._sizes.pop(key, 0)
+        self.current -= size
+        if key in self._gradients:
+            self._gradients.remove(key)
+            self.gradients -= size
