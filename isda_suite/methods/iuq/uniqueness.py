@@ -196,7 +196,10 @@ class UniquenessLoss(nn.Module):
                 kept = None if self.ignore_above is None else p <= self.ignore_above
                 torch.sub(p.new_ones(()), p, out=slopes)
                 torch.addcmul(p, slopes, values, value=self.gamma, out=slopes)
-                factor = p.pow_(self.gamma).mul_(self.alpha)
+                if self.gamma == 2:  # the default, in one pass over the numbers
+                    factor = torch.addcmul(p.new_zeros(()), p, p, value=self.alpha, out=p)
+                else:
+                    factor = p.pow_(self.gamma).mul_(self.alpha)
                 factor = factor if kept is None else factor.mul_(kept)
                 values.mul_(factor)
                 slopes.mul_(factor)
@@ -261,13 +264,13 @@ class _ChunkedSum(torch.autograd.Function):
                 part = scratch.take('rows', held.shape).copy_(held)
                 logits, pull_back = _answers(queries.detach(), part, respond, scratch, wanted)
                 values, slopes = loss.values_and_slopes(logits, scratch)
-                weight = allowed[..., start : start + size].to(values.dtype)
-                if values.dim() > 2:  # a row stands for many pixels and counts by their mean
-                    ones = [1] * (values.dim() - 2)
-                    weight = (weight / values[0, 0].numel()).view(-1, len(part), *ones)
-                sums += values.mul_(weight).flatten(1).sum(1)
+                weight = _weight_of(allowed[..., start : start + size], values)
+                if weight is not None:
+                    values.mul_(weight)
+                    slopes.mul_(weight)
+                sums += values.flatten(1).sum(1)
                 if wanted:
-                    gradient += pull_back(slopes.mul_(weight))
+                    gradient += pull_back(slopes)
         count = allowed.sum(dim=-1).clamp(min=1)
         ctx.save_for_backward(gradient / count[..., None])
         return (sums / count).sum()
@@ -276,6 +279,20 @@ class _ChunkedSum(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * gradients[0], None, None, None, None
+
+
+def _weight_of(allowed: Tensor, values: Tensor) -> Tensor | None:
+    """Return what the values (N, P, ...) of a chunk are multiplied by; None for 1.
+
+    A row that stands for many pixels counts by their mean.
+    """
+    if values.dim() > 2:
+        ones = [1] * (values.dim() - 2)
+        share = allowed.to(values.dtype) / values[0, 0].numel()
+        return share.view(-1, allowed.shape[-1], *ones)
+    # On a GPU the question would stop the queue of its kernels.
+    whole = allowed.device.type == 'cpu' and bool(allowed.all())
+    return None if whole else allowed.to(values.dtype)
 
 
 def _chunk_size(num_queries: int, rows: Tensor) -> int:
