@@ -32,7 +32,7 @@ def test_a_model_without_a_form_is_named_with_those_that_have_one():
         (dict(format='torch', path='m.onnx'), 'ends with .pt2'),
         (dict(opset_version=3), 'opset_version must be at least 18'),
         (dict(format='torch', path='m.pt2', input_size=(60, 96)), 'the nearest are 64 x 96'),
-        (dict(format='torch', path='m.pt2', input_size=(32, 96), dynamic=True), 'at least 64'),
+        (dict(format='torch', path='m.pt2', input_size=(32, 96), dynamic=True), 'at least 96'),
     ],
 )
 def test_wrong_options_are_said_before_the_model_is_traced(options, said, tmp_path, monkeypatch):

@@ -27,6 +27,8 @@ class ISDAExport(InstanceForm):
     detectors: ClassVar[tuple[str, ...]] = ('ISDA',)
     results: ClassVar[str] = 'image_masks'
     outputs: ClassVar[tuple[str, ...]] = ('scores', 'labels', 'masks')
+    # The coarsest level, of stride 64, keeps more than one cell.
+    least_side: ClassVar[int] = 96
 
     def __init__(self, model: Any, batch_size: int = 1) -> None:
         super().__init__(model, batch_size)

@@ -25,6 +25,8 @@ class SOLQExport(InstanceForm):
     detectors: ClassVar[tuple[str, ...]] = ('SOLQ',)
     results: ClassVar[str] = 'box_masks'
     outputs: ClassVar[tuple[str, ...]] = ('scores', 'labels', 'boxes', 'masks')
+    # The coarsest level, of stride 64, keeps more than one cell.
+    least_side: ClassVar[int] = 96
 
     def __init__(self, model: Any, batch_size: int = 1) -> None:
         super().__init__(model, batch_size)
