@@ -1,6 +1,5 @@
 """Write a model as ONNX or as a program of ``torch.export``, and check what was written."""
 
-import importlib.util
 import io
 import json
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from torch.export import Dim, ExportedProgram
 
 from isda_suite.checkpoint.atomic import write_atomically
 from isda_suite.engine.errors import ConfigError
+from isda_suite.engine.packages import is_installed
 from isda_suite.layers.export_form import ExportForm, find_export_form
 from isda_suite.ops import export_onnx
 
@@ -120,7 +120,7 @@ def require_onnx(run: bool) -> None:
         ConfigError: naming the first that is missing.
     """
     for name in ('onnx', 'onnxscript', *(['onnxruntime'] if run else [])):
-        if importlib.util.find_spec(name) is None:
+        if not is_installed(name):
             raise ConfigError(
                 f"{name}: needed for ONNX, not installed; run `pip install 'isda_suite[onnx]'`"
             )

@@ -238,10 +238,10 @@ def _with_loading(
         loaders: Workers, and bytes of each, of the training or test and of validation.
         on_gpu: Whether the estimate is of a GPU.
     """
-    # What a worker has of the process when it starts stays as it was then.
-    kept = [0, 0] if on_gpu else [found.weights, found.weights + found.optimizer]
-    if not found.optimizer:  # in a test nothing changes
-        kept = [0, 0]
+    # What a worker has of the process when it starts stays as it was then; in a test nothing
+    # changes.
+    changes = found.optimizer and not on_gpu
+    kept = [found.weights, found.weights + found.optimizer] if changes else [0, 0]
     data = sum(
         bytes_of_loading(number, each, changing)
         for (number, each), changing in zip(loaders, kept, strict=False)

@@ -27,6 +27,7 @@ the smallest and the largest of these passes.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from isda_suite.apis.videos.clip_pipeline import clip_length
 from isda_suite.engine.memory import free_memory
 
-from .memory_trial import Size, Workload, counted_bytes, counted_peaks, taken_bytes
+from .memory_trial import Size, Workload, counted_peaks, taken_bytes
 
 # Inputs of up to so many pixels, all frames and images together, are measured as they are.
 DIRECT_PIXELS = 512 * 512
@@ -97,12 +98,16 @@ def growth_of(trial: Any, load: Workload, on_gpu: bool = False) -> StepGrowth:
     def sized(number: int, side: int) -> Workload:
         return replace(load, batch_size=number, size_hw=(side, side))
 
+    @cache  # the smallest pass is asked for first, to see whether the others may run
+    def peaks_of(number: int, side: int) -> tuple[int, int]:
+        return counted_peaks(trial, sized(number, side))
+
     sides = _sides(first * (clip_length(trial) or 1))
-    smallest = counted_bytes(trial, sized(first, sides[0]))
+    smallest, _ = peaks_of(first, sides[0])
     if smallest * (sides[2] / sides[0]) ** 2 > _SHARE_FOR_TRIAL * (free_memory() or math.inf):
         sides = _sides(first, max(sides[0], 3 * _MULTIPLE) ** 2)
     points = [(first, side) for side in sides] + [(first + 1, sides[1])]
-    counted = [counted_peaks(trial, sized(*point)) for point in points]
+    counted = [peaks_of(*point) for point in points]
     ends = 0, 2
     peaks = tuple(beside for _, beside in counted)
     gradients = counted[2][0] - peaks[2] if on_gpu else _bytes_of_gradients(trial, load)
