@@ -154,13 +154,7 @@ class InputReader:
         path = Path(given).expanduser()
         if path.is_file():
             return self._file(path, path, None)
-        if path.is_dir():
-            candidates = sorted(path.iterdir())
-        elif glob.has_magic(str(given)):
-            candidates = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
-        else:
-            kind = 'video' if self.takes_videos else 'image'
-            raise DataError(f'no {kind} {given} (working directory {Path.cwd()})')
+        candidates = listed(given, 'video' if self.takes_videos else 'image')
         files = [file for file in candidates if file.is_file()]
         videos = [file for file in files if file.suffix and is_video_file(file)]
         if self.takes_videos:
@@ -196,6 +190,24 @@ class InputReader:
             return _one(video)
         opened = video.stored.open()
         return Expanded(_images_of(video, opened), opened.num_frames)
+
+
+def listed(given: str | Path, kind: str) -> list[Path]:
+    """Return what a folder holds or a pattern stands for, in the order of the names.
+
+    Args:
+        given: A folder or a pattern.
+        kind: What is looked for, to say that it is not there.
+
+    Raises:
+        DataError: if it is neither.
+    """
+    path = Path(given).expanduser()
+    if path.is_dir():
+        return sorted(path.iterdir())
+    if glob.has_magic(str(given)):
+        return [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+    raise DataError(f'no {kind} {given} (working directory {Path.cwd()})')
 
 
 def is_one_thing(given: Any) -> bool:

@@ -1,6 +1,5 @@
 """Inputs that a command line names: looked for before a model is built, and opened."""
 
-import glob
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,10 +7,9 @@ from pathlib import Path
 from isda_suite.apis.downloads.remote_files import FetchedFile, is_address, local_path
 from isda_suite.apis.results.stored_videos import SUFFIXES as VIDEO_SUFFIXES
 from isda_suite.apis.videos.source import Video, open_video
-from isda_suite.datasets.errors import DataError
 
 from .inference import find_images
-from .inputs import IMAGE_SUFFIXES
+from .inputs import IMAGE_SUFFIXES, listed
 
 
 def require_input(given: str) -> list[Path]:
@@ -32,12 +30,7 @@ def require_input(given: str) -> list[Path]:
     path = Path(given).expanduser()
     if path.is_file():
         return [path]
-    if path.is_dir():
-        found = sorted(path.iterdir())
-    elif glob.has_magic(given):
-        found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
-    else:
-        raise DataError(f'no image or video {given} (working directory {Path.cwd()})')
+    found = listed(given, 'image or video')
     known = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
     files = [file for file in found if file.suffix.lower() in known]
     # Of nothing find_images says what there is instead.
